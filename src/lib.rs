@@ -1,0 +1,4 @@
+//! Prefold folds metrics before anyone asks for them. ARCHITECTURE.md is the map.
+
+pub mod model;
+pub mod promql;

@@ -1,0 +1,265 @@
+//! PromQL's syntax tree: our own, with source positions.
+//!
+//! No parser crate's type leaves promql/. Every node says which bytes of the query it came from, so that errors and
+//! annotations can name a place and untouched text can be passed on untouched.
+
+use smol_str::SmolStr;
+
+use crate::model::{Selector, Timestamp, ViewId};
+
+/// Byte offsets `[start, end)` into the query's text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct SourceRange {
+    pub start: u32,
+    pub end: u32,
+}
+
+/// A node and where it stands in the text.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub source: SourceRange,
+}
+
+/// Positions do not take part in equality: `parse(print(e)) == e`.
+impl PartialEq for Expr {
+    fn eq(&self, other: &Expr) -> bool {
+        self.kind == other.kind
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    Number(NumberLiteral),
+    String(String),
+    /// An instant selector.
+    Vector(VectorSelector),
+    /// A range selector: `selector[range]`.
+    Matrix {
+        selector: VectorSelector,
+        range_ms: i64,
+    },
+    /// `expr[range:step]`; no step means the evaluation interval.
+    Subquery {
+        expr: Box<Expr>,
+        range_ms: i64,
+        step_ms: Option<i64>,
+        shift: TimeShift,
+    },
+    /// `function(args)`; the parser has checked name, number and types of arguments.
+    Call {
+        function: SmolStr,
+        args: Vec<Expr>,
+    },
+    Aggregate(Box<Aggregate>),
+    Binary(Box<Binary>),
+    Negate(Box<Expr>),
+    Paren(Box<Expr>),
+}
+
+/// Numbers compare by bits, so that NaN equals itself.
+#[derive(Clone, Copy, Debug)]
+pub struct NumberLiteral(pub f64);
+
+impl PartialEq for NumberLiteral {
+    fn eq(&self, other: &NumberLiteral) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+/// What a selector reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Series of samples, with staleness markers and lookback.
+    Samples,
+    /// One stored field of a view, put here by a rewrite and never by the parser. Read at exact grid points: no lookback.
+    View { view: ViewId, field: u8 },
+}
+
+/// `name{matchers} offset .. @ ..`
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSelector {
+    /// All matchers, the metric's name among them.
+    pub selector: Selector,
+    pub shift: TimeShift,
+    pub origin: Origin,
+}
+
+/// `offset` and `@` of a selector or subquery.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct TimeShift {
+    /// Milliseconds back; negative for `offset -5m`; 0 without offset.
+    pub offset_ms: i64,
+    pub at: Option<At>,
+}
+
+/// The `@` modifier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum At {
+    Time(Timestamp),
+    Start,
+    End,
+}
+
+/// `op by (..) (param, expr)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    pub op: SmolStr,
+    pub grouping: Grouping,
+    /// topk's k, quantile's q, count_values' label.
+    pub param: Option<Expr>,
+    pub expr: Expr,
+}
+
+/// Which labels an aggregation keeps. Names sorted, without duplicates.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grouping {
+    By(Vec<SmolStr>),
+    Without(Vec<SmolStr>),
+}
+
+impl Grouping {
+    pub fn by<S: Into<SmolStr>>(names: impl IntoIterator<Item = S>) -> Grouping {
+        Grouping::By(sorted(names))
+    }
+
+    pub fn without<S: Into<SmolStr>>(names: impl IntoIterator<Item = S>) -> Grouping {
+        Grouping::Without(sorted(names))
+    }
+}
+
+fn sorted<S: Into<SmolStr>>(names: impl IntoIterator<Item = S>) -> Vec<SmolStr> {
+    let mut names: Vec<SmolStr> = names.into_iter().map(Into::into).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    Atan2,
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    GreaterEqual,
+    LessEqual,
+    And,
+    Or,
+    Unless,
+}
+
+impl BinaryOp {
+    pub fn symbol(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "+",
+            BinaryOp::Sub => "-",
+            BinaryOp::Mul => "*",
+            BinaryOp::Div => "/",
+            BinaryOp::Mod => "%",
+            BinaryOp::Pow => "^",
+            BinaryOp::Atan2 => "atan2",
+            BinaryOp::Equal => "==",
+            BinaryOp::NotEqual => "!=",
+            BinaryOp::Greater => ">",
+            BinaryOp::Less => "<",
+            BinaryOp::GreaterEqual => ">=",
+            BinaryOp::LessEqual => "<=",
+            BinaryOp::And => "and",
+            BinaryOp::Or => "or",
+            BinaryOp::Unless => "unless",
+        }
+    }
+
+    pub fn is_comparison(self) -> bool {
+        matches!(
+            self,
+            BinaryOp::Equal
+                | BinaryOp::NotEqual
+                | BinaryOp::Greater
+                | BinaryOp::Less
+                | BinaryOp::GreaterEqual
+                | BinaryOp::LessEqual
+        )
+    }
+
+    pub fn is_set(self) -> bool {
+        matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
+    }
+}
+
+/// `lhs op modifiers rhs`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binary {
+    pub op: BinaryOp,
+    pub lhs: Expr,
+    pub rhs: Expr,
+    /// `bool` after a comparison.
+    pub return_bool: bool,
+    pub matching: Matching,
+}
+
+/// How the series of two sides find each other. The default is `ignoring ()` one-to-one.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Matching {
+    /// True for `on (labels)`, false for `ignoring (labels)`.
+    pub on: bool,
+    pub labels: Vec<SmolStr>,
+    pub cardinality: Cardinality,
+    /// `fill(x)`, `fill_left(x)`, `fill_right(x)`: the value of a missing partner.
+    pub fill_left: Option<NumberLiteral>,
+    pub fill_right: Option<NumberLiteral>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Cardinality {
+    #[default]
+    OneToOne,
+    /// `group_left (include)`
+    ManyToOne { include: Vec<SmolStr> },
+    /// `group_right (include)`
+    OneToMany { include: Vec<SmolStr> },
+    /// and, or, unless
+    ManyToMany,
+}
+
+/// PromQL's types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueType {
+    Scalar,
+    Vector,
+    Matrix,
+    String,
+}
+
+impl ValueType {
+    /// As error messages name it.
+    pub fn documented(self) -> &'static str {
+        match self {
+            ValueType::Scalar => "scalar",
+            ValueType::Vector => "instant vector",
+            ValueType::Matrix => "range vector",
+            ValueType::String => "string",
+        }
+    }
+}
+
+impl Expr {
+    pub fn new(kind: ExprKind, source: SourceRange) -> Expr {
+        Expr { kind, source }
+    }
+
+    /// This node without the parentheses around it.
+    pub fn peel(&self) -> &Expr {
+        match &self.kind {
+            ExprKind::Paren(inner) => inner.peel(),
+            _ => self,
+        }
+    }
+}
