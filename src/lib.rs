@@ -1,4 +1,5 @@
 //! Prefold folds metrics before anyone asks for them. ARCHITECTURE.md is the map.
 
+pub mod function;
 pub mod model;
 pub mod promql;

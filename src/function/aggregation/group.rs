@@ -1,0 +1,15 @@
+//! One for every group that has a series.
+
+use super::{Aggregation, RollUp};
+use crate::function::partial;
+
+pub static GROUP: Aggregation = Aggregation {
+    name: "group",
+    doc: "One for every group that has a series.",
+    version: 1,
+    partial: &partial::count::COUNT,
+    fields: &["group"],
+    store: |_| [1.0, 0.0],
+    finish: |_| 1.0,
+    answers: &[("group", RollUp::Field { aggregation: "group", field: 0 })],
+};

@@ -1,0 +1,13 @@
+//! One when the window has a sample.
+
+use super::RangeFunction;
+
+pub static PRESENT_OVER_TIME: RangeFunction = RangeFunction {
+    name: "present_over_time",
+    doc: "One when the window has a sample.",
+    version: 1,
+    eval: |_, _| Some(1.0),
+    counter: false,
+    keeps_metric_name: false,
+    scaled_from: None,
+};
