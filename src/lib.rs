@@ -2,4 +2,5 @@
 
 pub mod function;
 pub mod model;
+pub mod plan;
 pub mod promql;
