@@ -1,1 +1,4 @@
+//! Prefold's one test binary: dependencies and the library are linked once.
 
+mod laws;
+mod oracle;

@@ -52,7 +52,7 @@ pub struct ResultPoint {
 pub const FIELDS_MAX: usize = 2;
 
 /// Why a stretch of a view is uncovered (semantics.md S3).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum SpanReason {
     Late,
     Refused,
@@ -118,7 +118,7 @@ pub struct Uncover {
 }
 
 /// A sender that wrote for the first time, and the time of its first sample.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SenderSeen {
     pub tenant: Tenant,
     pub sender: SmolStr,

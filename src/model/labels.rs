@@ -12,14 +12,14 @@ use xxhash_rust::xxh3::xxh3_128;
 pub const METRIC_NAME: &str = "__name__";
 
 /// One name and its value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Label {
     pub name: SmolStr,
     pub value: SmolStr,
 }
 
 /// A label set: sorted by name, names unique, no empty values.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Labels(Vec<Label>);
 
 impl Labels {

@@ -3,7 +3,7 @@
 use super::time::Timestamp;
 
 /// A partition of the log "samples"; comes from the log's configuration, stored in records and commits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct PartitionId(pub u16);
 
 /// The number of a record within its partition, from 0; given by the log, stored in commits.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 
 /// Milliseconds since the Unix epoch. Comes from samples, log records and query parameters; stored as a signed 64-bit integer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

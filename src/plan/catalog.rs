@@ -47,13 +47,30 @@ impl Catalog {
                 catalog.add(job, rule);
             }
         }
-        for (id, entry) in &catalog.entries {
+        catalog.index();
+        catalog
+    }
+
+    /// A catalog of some entries of another.
+    pub fn of(entries: impl IntoIterator<Item = Arc<CatalogEntry>>) -> Catalog {
+        let mut catalog = Catalog::default();
+        for entry in entries {
+            for (record, labels) in &entry.records {
+                catalog.by_record.insert(record.clone(), (entry.view.id, labels.clone()));
+            }
+            catalog.entries.insert(entry.view.id, entry);
+        }
+        catalog.index();
+        catalog
+    }
+
+    fn index(&mut self) {
+        for (id, entry) in &self.entries {
             match entry.view.selects_metric() {
-                Some(metric) => catalog.by_metric.entry(metric.into()).or_default().push(*id),
-                None => catalog.any_metric.push(*id),
+                Some(metric) => self.by_metric.entry(metric.into()).or_default().push(*id),
+                None => self.any_metric.push(*id),
             }
         }
-        catalog
     }
 
     fn add(&mut self, job: &Job, rule: &super::job::Rule) {

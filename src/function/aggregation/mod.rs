@@ -42,6 +42,17 @@ impl Aggregation {
     pub fn answer(&self, wanted: &str) -> Option<RollUp> {
         self.answers.iter().find(|(name, _)| *name == wanted).map(|(_, roll_up)| *roll_up)
     }
+
+    /// The value of a group from its stored fields.
+    pub fn value_of(&self, fields: &[f64; FIELDS_MAX]) -> f64 {
+        match self.answer(self.name) {
+            Some(RollUp::Ratio { numerator, denominator }) => {
+                fields[usize::from(numerator)] / fields[usize::from(denominator)]
+            }
+            Some(RollUp::Field { field, .. }) => fields[usize::from(field)],
+            None => f64::NAN,
+        }
+    }
 }
 
 /// Every aggregation a view can keep.

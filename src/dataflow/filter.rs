@@ -1,0 +1,250 @@
+//! Filter: a record becomes the points of series that some view selects.
+//!
+//! In: raw records of a partition, in log order. Out: one [`Filtered`] per record, at once. Keeps: per series of the
+//! partition its id, dense number and when it was last seen (48 bytes; live series, evicted when idle); labels are parsed
+//! only of a series not seen before, or seen before the views changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, Stretch, ViewSet};
+use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot};
+use crate::model::labels::SeriesIdBuild;
+use crate::model::{
+    Labels, LogTime, METRIC_NAME, MatchOp, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
+};
+use crate::wire::record::{Record, RecordSeries};
+
+/// No view selects the series.
+const UNSELECTED: SeriesIndex = SeriesIndex(u32::MAX);
+
+/// How often idle series are looked for, in log time.
+const SWEEP_MS: i64 = 60_000;
+
+struct Entry {
+    series: SeriesIndex,
+    /// The plan its selectors were looked up in.
+    generation: u32,
+    last_seen: LogTime,
+}
+
+/// The state of one partition.
+pub struct Filter {
+    partition: PartitionId,
+    plan: Arc<OperatorsPlan>,
+    lookup: SelectorLookup,
+    series: HashMap<SeriesId, Entry, SeriesIdBuild>,
+    /// Numbers given back by evicted series.
+    free: Vec<SeriesIndex>,
+    next: u32,
+    /// Senders of this partition, numbered; as many as ever wrote to it since the start.
+    senders: HashMap<(Tenant, SmolStr), SenderIndex>,
+    log_time: LogTime,
+    swept: LogTime,
+}
+
+impl Filter {
+    pub fn new(partition: PartitionId) -> Filter {
+        Filter {
+            partition,
+            plan: Arc::default(),
+            lookup: SelectorLookup::default(),
+            series: HashMap::default(),
+            free: Vec::new(),
+            next: 0,
+            senders: HashMap::new(),
+            log_time: Timestamp::MIN,
+            swept: Timestamp::MIN,
+        }
+    }
+
+    /// Takes over a new set of views; series are looked up anew as they come.
+    pub fn views(&mut self, set: &Arc<ViewSet>) -> Filtered {
+        self.plan = Arc::clone(&set.plan);
+        self.lookup = SelectorLookup::new(&self.plan);
+        Filtered { views: Some(Arc::clone(set)), ..self.empty(self.log_time) }
+    }
+
+    /// Everything between two log times may be missing.
+    pub fn lost(&mut self, from: LogTime, to: LogTime) -> Filtered {
+        let uncovers = self.uncover_all(None, SpanReason::Gap, from, to);
+        Filtered { uncovers, ..self.empty(self.log_time) }
+    }
+
+    /// One record. What cannot be decoded is skipped and uncovers every view.
+    pub fn record(&mut self, raw: &RawRecord) -> Filtered {
+        self.log_time = self.log_time.max(raw.log_time);
+        let mut out = self.empty(self.log_time);
+        if !raw.payload.is_empty() {
+            match Record::parse(&raw.payload) {
+                Ok(record) => self.decoded(&record, &mut out),
+                Err(_) => out.uncovers = self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time),
+            }
+        }
+        if self.log_time - self.swept >= SWEEP_MS {
+            self.sweep(&mut out);
+        }
+        out
+    }
+
+    fn empty(&self, log_time: LogTime) -> Filtered {
+        Filtered { partition: self.partition, log_time, ..Filtered::default() }
+    }
+
+    fn decoded(&mut self, record: &Record<'_>, out: &mut Filtered) {
+        let tenant = Tenant::from(record.tenant());
+        let (sender, sender_new) = self.sender(&tenant, record.sender());
+        out.sender = sender;
+        let mut first = Timestamp::MAX;
+        for series in record.series() {
+            let index = self.lookup_series(&tenant, &series, out);
+            for sample in series.samples() {
+                first = first.min(sample.t);
+                if index != UNSELECTED {
+                    out.points.push(Point { series: index, t: sample.t, v: sample.v });
+                }
+            }
+        }
+        self.refusals(record, &tenant, out);
+        if sender_new && first != Timestamp::MAX {
+            out.sender_seen = Some(SenderSeen { tenant, sender: record.sender().into(), first });
+        }
+    }
+
+    fn sender(&mut self, tenant: &Tenant, sender: &str) -> (SenderIndex, bool) {
+        let key = (tenant.clone(), SmolStr::from(sender));
+        let next = SenderIndex(self.senders.len() as u32);
+        match self.senders.entry(key) {
+            std::collections::hash_map::Entry::Occupied(known) => (*known.get(), false),
+            std::collections::hash_map::Entry::Vacant(place) => (*place.insert(next), true),
+        }
+    }
+
+    fn lookup_series(&mut self, tenant: &Tenant, series: &RecordSeries<'_, '_>, out: &mut Filtered) -> SeriesIndex {
+        let generation = self.plan.generation;
+        if let Some(entry) = self.series.get_mut(&series.id) {
+            entry.last_seen = self.log_time;
+            if entry.generation == generation {
+                return entry.series;
+            }
+        }
+        // A label set that cannot be read belongs to a broken record; the series stays unknown.
+        let Ok(labels) = series.labels() else { return UNSELECTED };
+        self.introduce(tenant, series.id, labels, out)
+    }
+
+    fn introduce(&mut self, tenant: &Tenant, id: SeriesId, labels: Labels, out: &mut Filtered) -> SeriesIndex {
+        let selectors = self.lookup.selectors_of(&self.plan, tenant, &labels);
+        let known = self.series.get(&id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
+        let series = match (known, selectors.is_empty()) {
+            (Some(series), _) => series,
+            (None, true) => UNSELECTED,
+            (None, false) => self.number(),
+        };
+        self.series.insert(id, Entry { series, generation: self.plan.generation, last_seen: self.log_time });
+        if series != UNSELECTED {
+            out.introduced.push(Introduced { series, id, labels, selectors });
+        }
+        series
+    }
+
+    fn number(&mut self) -> SeriesIndex {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            SeriesIndex(self.next - 1)
+        })
+    }
+
+    /// Forgets the series that no window, lookback or resume can still need.
+    fn sweep(&mut self, out: &mut Filtered) {
+        self.swept = self.log_time;
+        let horizon = self.log_time - (self.plan.reach_ms_max + self.plan.max_delay_ms_max + FUTURE_MS);
+        let (free, evicted) = (&mut self.free, &mut out.evicted);
+        self.series.retain(|_, entry| {
+            let keep = entry.last_seen >= horizon;
+            if !keep && entry.series != UNSELECTED {
+                evicted.push(entry.series);
+            }
+            keep
+        });
+        // Map order is not the log's: numbers are handed out again in a fixed order.
+        evicted.sort_unstable();
+        free.extend(evicted.iter().rev());
+    }
+
+    fn refusals(&mut self, record: &Record<'_>, tenant: &Tenant, out: &mut Filtered) {
+        for refusal in record.refusals() {
+            let labels = match refusal.labels() {
+                Ok(labels) if !refusal.is_whole_body() => labels,
+                _ => {
+                    out.uncovers.extend(self.uncover_all(Some(tenant), SpanReason::Refused, self.log_time, self.log_time));
+                    continue;
+                }
+            };
+            let timestamps: Vec<Timestamp> = refusal.timestamps().collect();
+            for selector in self.lookup.selectors_of(&self.plan, tenant, &labels) {
+                for slot in &self.plan.selectors[selector as usize].views {
+                    let Some(planned) = self.plan.view(*slot) else { continue };
+                    let (window_ms, max_delay_ms) = (planned.view().shape.window_ms, planned.view().max_delay_ms);
+                    if timestamps.is_empty() {
+                        // Its times were not told: around the record.
+                        let (from, to) = (self.log_time - max_delay_ms, self.log_time + window_ms);
+                        out.uncovers.push(Stretch { slot: *slot, reason: SpanReason::Refused, from, to });
+                    }
+                    let stretches = timestamps.iter().map(|t| Stretch {
+                        slot: *slot,
+                        reason: SpanReason::Refused,
+                        from: *t,
+                        to: *t + window_ms,
+                    });
+                    out.uncovers.extend(stretches);
+                }
+            }
+        }
+    }
+
+    /// What records between two log times may have held: from max_delay before the one to a window after the other.
+    fn uncover_all(&self, tenant: Option<&Tenant>, reason: SpanReason, from: LogTime, to: LogTime) -> Vec<Stretch> {
+        let views = self.plan.live().map(|planned| (planned.slot, planned.view()));
+        views
+            .filter(|(_, view)| tenant.is_none_or(|tenant| *tenant == view.tenant))
+            .map(|(slot, view)| Stretch { slot, reason, from: from - view.max_delay_ms, to: to + view.shape.window_ms })
+            .collect()
+    }
+}
+
+/// Selectors by tenant and metric name, so that a new series is tried only against those that could select it.
+#[derive(Default)]
+struct SelectorLookup {
+    by_metric: HashMap<(Tenant, SmolStr), Vec<u32>>,
+    /// Selectors without a plain metric name, by tenant.
+    any_metric: BTreeMap<Tenant, Vec<u32>>,
+}
+
+impl SelectorLookup {
+    fn new(plan: &OperatorsPlan) -> SelectorLookup {
+        let mut lookup = SelectorLookup::default();
+        for (place, shared) in plan.selectors.iter().enumerate() {
+            let name = shared.selector.on(METRIC_NAME).find(|m| m.op == MatchOp::Equal);
+            let list = match name {
+                Some(name) => lookup.by_metric.entry((shared.tenant.clone(), name.value.clone())).or_default(),
+                None => lookup.any_metric.entry(shared.tenant.clone()).or_default(),
+            };
+            list.push(place as u32);
+        }
+        lookup
+    }
+
+    fn selectors_of(&self, plan: &OperatorsPlan, tenant: &Tenant, labels: &Labels) -> Vec<u32> {
+        let named = self.by_metric.get(&(tenant.clone(), SmolStr::from(labels.metric()))).into_iter().flatten();
+        let any = self.any_metric.get(tenant).into_iter().flatten();
+        named.chain(any).copied().filter(|place| plan.selectors[*place as usize].selector.matches(labels)).collect()
+    }
+}
+
+/// The views over a series' selectors.
+pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
+    selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
+}

@@ -1,0 +1,24 @@
+//! The streaming engine: one static timely dataflow whose operators hold the current set of views.
+//!
+//! ```text
+//! records -> filter -> partition -> window -> aggregate -> exchange by view -> combine -> closed epochs
+//! ```
+//!
+//! State belongs to log partitions, not to threads: each partition's operators' state stands by itself, whichever worker
+//! holds it, so that any number of threads gives the same bits. Views are data: a control message in epoch order changes
+//! the set, and no dataflow is rebuilt. An empty frontier means shutdown and closes nothing. This module and its children
+//! are the only door to timely; they know neither Kafka nor disk nor clock.
+
+pub mod aggregate;
+pub mod combine;
+pub mod coverage;
+pub mod filter;
+pub mod message;
+pub mod partition;
+pub mod progress;
+pub mod render;
+pub mod series;
+pub mod window;
+
+pub use message::{Emitted, EpochOutput, FoldInput, RawRecord, ViewSet, ViewStart};
+pub use render::{Dataflow, DataflowOptions, EpochBatch};

@@ -1,0 +1,293 @@
+//! Window: points are kept until their windows are final, then every series gives its value at the grid point.
+//!
+//! In: [`Partitioned`], in log order; out: [`Windowed`], at once: when a record's log time passes T + max_delay, T is
+//! evaluated on what came before that record. Keeps: per series the points of open windows and its rhythm; per view its
+//! series, ordered by id. Bounded by live series x (window + max_delay) / scrape interval.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::message::{
+    Assigned, Evaluated, Feeds, GroupIndex, Partitioned, Point, SenderIndex, SeriesIndex, Status, Stretch, ViewSet, Windowed,
+};
+use super::series::{Inserted, Series};
+use crate::compile::{FUTURE_MS, PlannedView, ViewSlot};
+use crate::model::window::Window;
+use crate::model::{LogTime, Sample, SeriesId, SpanReason, Tenant, Timestamp};
+
+/// The state of one partition.
+#[derive(Default)]
+pub struct Windows {
+    /// By series number.
+    series: Vec<Series>,
+    /// By slot.
+    views: Vec<Option<ViewWindow>>,
+    /// By sender number; named when first seen.
+    senders: Vec<(Tenant, SmolStr)>,
+    log_time: LogTime,
+    /// Samples another value was kept for, since the start.
+    pub conflicts: u64,
+    scratch: Vec<Sample>,
+}
+
+/// A view's share of a partition.
+struct ViewWindow {
+    planned: Arc<PlannedView>,
+    /// The next grid point to evaluate.
+    next: Timestamp,
+    last: Timestamp,
+    /// Ordered by id when `ordered`.
+    members: Vec<Member>,
+    ordered: bool,
+    senders: HashSet<SenderIndex>,
+    late: Option<(Timestamp, Timestamp)>,
+    two_senders: Option<(Timestamp, Timestamp)>,
+    not_counted: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Member {
+    id: SeriesId,
+    series: SeriesIndex,
+    group: GroupIndex,
+    overdue: bool,
+}
+
+impl Windows {
+    pub fn record(&mut self, input: Partitioned) -> Windowed {
+        let mut out = Windowed { partition: input.partition, log_time: input.log_time, ..Windowed::default() };
+        if let Some(set) = &input.views {
+            self.take_views(set);
+        }
+        self.log_time = self.log_time.max(input.log_time);
+        self.evaluate_final(&mut out.evaluated);
+        if let Some(seen) = &input.sender_seen {
+            self.name_sender(input.sender, seen.tenant.clone(), seen.sender.clone());
+        }
+        input.assigned.iter().for_each(|assigned| self.assign(assigned));
+        for point in &input.points {
+            self.point(point, input.sender, &mut out);
+        }
+        input.evicted.iter().for_each(|series| self.evict(*series));
+        out.uncovers = input.uncovers;
+        self.flush_stretches(&mut out.uncovers);
+        out.groups = input.groups;
+        out.sender_seen = input.sender_seen;
+        out.views = input.views;
+        out
+    }
+
+    fn take_views(&mut self, set: &Arc<ViewSet>) {
+        self.views.resize_with(set.plan.views.len(), || None);
+        for (slot, place) in self.views.iter_mut().enumerate() {
+            match (set.plan.view(ViewSlot(slot as u32)), place.as_mut()) {
+                (Some(planned), Some(view)) => view.planned = Arc::clone(planned),
+                (None, _) => *place = None,
+                (Some(_), None) => {}
+            }
+        }
+        for start in &set.starts {
+            if let Some(planned) = set.plan.view(start.slot) {
+                self.views[start.slot.0 as usize] = Some(ViewWindow::new(Arc::clone(planned), start.first, start.last));
+            }
+        }
+        for (slot, last) in &set.ends {
+            if let Some(view) = self.views[slot.0 as usize].as_mut() {
+                view.last = *last;
+            }
+        }
+        let views = &self.views;
+        for series in &mut self.series {
+            series.targets.retain(|(slot, _)| views[slot.0 as usize].is_some());
+        }
+    }
+
+    /// Every grid point whose max_delay the log time has passed.
+    fn evaluate_final(&mut self, out: &mut Vec<Evaluated>) {
+        let (log_time, series, scratch) = (self.log_time, &mut self.series, &mut self.scratch);
+        for view in self.views.iter_mut().flatten() {
+            while view.next <= view.last && log_time > view.next + view.planned.view().max_delay_ms {
+                out.push(view.evaluate(series, scratch));
+            }
+        }
+    }
+
+    fn name_sender(&mut self, sender: SenderIndex, tenant: Tenant, name: SmolStr) {
+        let place = sender.0 as usize;
+        if self.senders.len() <= place {
+            self.senders.resize(place + 1, Default::default());
+        }
+        self.senders[place] = (tenant, name);
+    }
+
+    fn assign(&mut self, assigned: &Assigned) {
+        let place = assigned.series.0 as usize;
+        while self.series.len() <= place {
+            self.series.push(Series::new(SeriesId::default()));
+        }
+        let series = &mut self.series[place];
+        if series.id != assigned.id {
+            *series = Series::new(assigned.id);
+        }
+        for (slot, group) in &assigned.targets {
+            let known = series.targets.iter().any(|(had, _)| had == slot);
+            if let (false, Some(view)) = (known, self.views[slot.0 as usize].as_mut()) {
+                series.targets.push((*slot, *group));
+                view.members.push(Member { id: assigned.id, series: assigned.series, group: *group, overdue: false });
+                view.ordered = false;
+            }
+        }
+        let views: Vec<&PlannedView> =
+            series.targets.iter().filter_map(|(slot, _)| Some(&*self.views[slot.0 as usize].as_ref()?.planned)).collect();
+        let window_ms_max = views.iter().map(|planned| planned.view().shape.window_ms).max().unwrap_or(0);
+        series.serve(views.iter().map(|planned| planned.view().max_delay_ms), window_ms_max);
+    }
+
+    #[inline]
+    fn point(&mut self, point: &Point, sender: SenderIndex, out: &mut Windowed) {
+        let series = &mut self.series[point.series.0 as usize];
+        let delay_ms = self.log_time - point.t;
+        let sample = Sample { t: point.t, v: point.v };
+        if series.is_only_sender(sender) && delay_ms <= series.max_delay_ms_least && delay_ms >= -FUTURE_MS {
+            series.seen(point.t, point.v);
+            self.conflicts += u64::from(series.insert(sample, delay_ms, sender) == Inserted::Conflict);
+            series.trim(self.log_time - (series.max_delay_ms_most + series.window_ms_max));
+        } else {
+            self.unusual_point(point.series, sample, delay_ms, sender, out);
+        }
+    }
+
+    /// A sample that is late for some view, too far ahead, the first of its series or from another sender.
+    fn unusual_point(&mut self, index: SeriesIndex, sample: Sample, delay_ms: i64, sender: SenderIndex, out: &mut Windowed) {
+        let series = &mut self.series[index.0 as usize];
+        let ahead = delay_ms < -FUTURE_MS;
+        if !ahead {
+            series.seen(sample.t, sample.v);
+        }
+        let (before, after) = series.neighbours_of_others(sample.t, sender);
+        for (slot, _) in &series.targets {
+            let Some(view) = self.views[slot.0 as usize].as_mut() else { continue };
+            let (max_delay_ms, window_ms) = (view.planned.view().max_delay_ms, view.planned.view().shape.window_ms);
+            if view.senders.insert(sender) {
+                let (tenant, name) = self.senders.get(sender.0 as usize).cloned().unwrap_or_default();
+                out.feeds.push(Feeds { slot: *slot, tenant, sender: name });
+            }
+            if ahead || delay_ms > max_delay_ms {
+                view.not_counted += 1;
+                let reason = SpanReason::Late;
+                stretch(&mut view.late, *slot, reason, sample.t, sample.t + window_ms, &mut out.uncovers);
+                continue;
+            }
+            // Windows that hold a sample of each: from the newer one until the older one has left.
+            let older = before.map(|t| (sample.t, t + window_ms));
+            let newer = after.map(|t| (t, sample.t + window_ms));
+            for (from, to) in older.into_iter().chain(newer).filter(|(from, to)| from < to) {
+                stretch(&mut view.two_senders, *slot, SpanReason::TwoSenders, from, to, &mut out.uncovers);
+            }
+        }
+        if !ahead && delay_ms <= series.max_delay_ms_most {
+            self.conflicts += u64::from(series.insert(sample, delay_ms, sender) == Inserted::Conflict);
+            series.trim(self.log_time - (series.max_delay_ms_most + series.window_ms_max));
+        }
+    }
+
+    fn evict(&mut self, index: SeriesIndex) {
+        let series = std::mem::replace(&mut self.series[index.0 as usize], Series::new(SeriesId::default()));
+        for (slot, _) in &series.targets {
+            if let Some(view) = self.views[slot.0 as usize].as_mut() {
+                view.members.retain(|member| member.series != index);
+            }
+        }
+    }
+
+    fn flush_stretches(&mut self, out: &mut Vec<Stretch>) {
+        for view in self.views.iter_mut().flatten() {
+            let slot = view.planned.slot;
+            let late = view.late.take().map(|(from, to)| Stretch { slot, reason: SpanReason::Late, from, to });
+            let two = view.two_senders.take().map(|(from, to)| Stretch { slot, reason: SpanReason::TwoSenders, from, to });
+            out.extend(late.into_iter().chain(two));
+        }
+    }
+}
+
+/// Grows the stretch being collected, or gives it out and begins another: a backlog makes one span, not thousands.
+fn stretch(
+    open: &mut Option<(Timestamp, Timestamp)>,
+    slot: ViewSlot,
+    reason: SpanReason,
+    from: Timestamp,
+    to: Timestamp,
+    out: &mut Vec<Stretch>,
+) {
+    match open {
+        Some((had_from, had_to)) if from <= *had_to && to >= *had_from => {
+            *had_from = from.min(*had_from);
+            *had_to = to.max(*had_to);
+        }
+        _ => {
+            let had = open.replace((from, to));
+            out.extend(had.map(|(from, to)| Stretch { slot, reason, from, to }));
+        }
+    }
+}
+
+impl ViewWindow {
+    fn new(planned: Arc<PlannedView>, first: Timestamp, last: Timestamp) -> ViewWindow {
+        ViewWindow {
+            planned,
+            next: first,
+            last,
+            members: Vec::new(),
+            ordered: true,
+            senders: HashSet::new(),
+            late: None,
+            two_senders: None,
+            not_counted: 0,
+        }
+    }
+
+    /// The next grid point: its values, and what is known of its series.
+    fn evaluate(&mut self, series: &mut [Series], scratch: &mut Vec<Sample>) -> Evaluated {
+        if !self.ordered {
+            self.members.sort_unstable_by_key(|member| member.id);
+            self.ordered = true;
+        }
+        let (t, view) = (self.next, self.planned.view());
+        let (reach_ms, max_delay_ms) = (view.reach_ms(), view.max_delay_ms);
+        let window = Window::new(t, view.shape.window_ms);
+        let mut status = Status { slot: self.planned.slot, t, overdue_since: Timestamp::MAX, ..Status::default() };
+        let mut values = Vec::with_capacity(self.members.len());
+        for member in &mut self.members {
+            let one = &mut series[member.series.0 as usize];
+            judge(one, member, t, reach_ms, max_delay_ms, &mut status);
+            let value = match view.shape.function {
+                Some(function) => match one.window(window, max_delay_ms, scratch) {
+                    [] => None,
+                    samples => (function.eval)(samples, window),
+                },
+                None => one.newest_in(window, max_delay_ms),
+            };
+            values.extend(value.map(|value| (member.group, value)));
+            status.state_bytes += one.bytes() as u64;
+        }
+        status.not_counted = std::mem::take(&mut self.not_counted);
+        self.next = self.next + view.step_ms;
+        Evaluated { status, values }
+    }
+}
+
+/// Is the series alive, and has its next sample stayed away too long?
+fn judge(series: &Series, member: &mut Member, t: Timestamp, reach_ms: i64, max_delay_ms: i64, status: &mut Status) {
+    let live = series.is_live(t, reach_ms);
+    let silent_ms = (t + max_delay_ms) - series.newest();
+    let overdue = live && silent_ms > series.spacing_ms() + max_delay_ms / 2;
+    status.live += u64::from(live);
+    status.gone += u64::from(member.overdue && !live);
+    if overdue {
+        status.overdue += 1;
+        status.overdue_since = status.overdue_since.min(series.newest());
+    }
+    member.overdue = overdue;
+}

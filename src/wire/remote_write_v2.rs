@@ -1,0 +1,223 @@
+//! Remote write 2.0: every string of a request stands once, in a symbol table, and series refer to it by number.
+//!
+//! Protobuf promises no order of fields, so the symbols may come after the series that need them: a request is walked
+//! once for the symbols, then once for the series.
+
+use super::encode::{MessageSymbols, put_bytes, put_sample};
+use super::error::{Problem, WireError};
+use super::reader::{DELIMITED, Reader, VARINT, key};
+use super::{LABELS_PER_SERIES_MAX, SAMPLES_PER_SERIES_MAX, SYMBOLS_MAX};
+use crate::model::{Labels, Sample};
+
+/// `symbols`, here and in the records of our log, which extend this message.
+pub(super) const SYMBOLS: u32 = key(4, DELIMITED);
+/// `timeseries`.
+pub(super) const SERIES: u32 = key(5, DELIMITED);
+/// `labels_refs` of a series, packed.
+pub(super) const REFERENCES: u32 = key(1, DELIMITED);
+/// `labels_refs` of a series, one by one.
+pub(super) const REFERENCE: u32 = key(1, VARINT);
+/// `samples` of a series, in both versions.
+pub(super) const SAMPLES: u32 = key(2, DELIMITED);
+
+/// Fields of a 1.0 request, which are reserved in a 2.0 one.
+const V1_TIMESERIES: u32 = key(1, DELIMITED);
+const V1_METADATA: u32 = key(3, DELIMITED);
+
+const HISTOGRAM: u32 = key(3, DELIMITED);
+const EXEMPLAR: u32 = key(4, DELIMITED);
+const METADATA: u32 = key(5, DELIMITED);
+
+/// A decompressed `Request`, its symbols read, read on series by series.
+///
+/// Series are known to be well formed only once read: whoever must take a request as a whole or not at all reads it to
+/// the end before acting on any of it.
+pub struct Request<'a> {
+    symbols: Vec<&'a str>,
+    reader: Reader<'a>,
+    /// The label references, samples and start timestamps of the series last read, within the bounds of [`wire`](super).
+    references: Vec<u32>,
+    samples: Vec<Sample>,
+    starts: Vec<i64>,
+}
+
+/// One series of a request; lives until the next one is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Series<'r, 'a> {
+    symbols: &'r [&'a str],
+    /// Symbol numbers, name and value by turns: an even count, each below the number of symbols.
+    pub label_references: &'r [u32],
+    /// In the order in which they were sent.
+    pub samples: &'r [Sample],
+    /// One for each sample, in milliseconds since the epoch, 0 when not known; none when no sample has one.
+    pub start_timestamps: Option<&'r [i64]>,
+    pub exemplars: usize,
+    pub histograms: usize,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a decompressed body's symbols.
+    ///
+    /// # Errors
+    /// The request is malformed between its series, has too many symbols, or its first symbol is not empty.
+    pub fn new(body: &'a [u8]) -> Result<Request<'a>, WireError> {
+        let mut reader = Reader::new(body);
+        let mut symbols = Vec::new();
+        let mut first_series = None;
+        while !reader.is_done() {
+            let field_at = reader;
+            match reader.key()? {
+                SYMBOLS => push_symbol(&mut symbols, &mut reader)?,
+                SERIES => {
+                    first_series.get_or_insert(field_at);
+                    reader.message()?;
+                }
+                other @ (V1_TIMESERIES | V1_METADATA) => {
+                    let problem = Problem::OtherProtocol { field: other >> 3, belongs_to: "remote write 1.0" };
+                    return field_at.error(problem);
+                }
+                other => reader.skip(other, &[4, 5])?,
+            }
+        }
+        let reader = first_series.unwrap_or(reader);
+        Ok(Request { symbols, reader, references: Vec::new(), samples: Vec::new(), starts: Vec::new() })
+    }
+
+    /// The symbol table; its first entry, if it has any, is the empty string.
+    pub fn symbols(&self) -> &[&'a str] {
+        &self.symbols
+    }
+
+    /// The next series, or none at the end of the request.
+    ///
+    /// # Errors
+    /// The series is malformed, exceeds a bound of [`wire`](super), or its label references are odd in number or point
+    /// beyond the symbols.
+    pub fn next_series(&mut self) -> Result<Option<Series<'_, 'a>>, WireError> {
+        while !self.reader.is_done() {
+            match self.reader.key()? {
+                SERIES => {
+                    let body = self.reader.message()?;
+                    return self.series(body).map(Some);
+                }
+                SYMBOLS => drop(self.reader.message()?),
+                other => self.reader.skip(other, &[])?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn series(&mut self, mut body: Reader<'a>) -> Result<Series<'_, 'a>, WireError> {
+        let whole = body;
+        self.references.clear();
+        self.samples.clear();
+        self.starts.clear();
+        let (mut exemplars, mut histograms, mut any_start) = (0, 0, 0);
+        while !body.is_done() {
+            match body.key()? {
+                REFERENCES => push_references(&mut self.references, body.message()?)?,
+                REFERENCE => push_reference(&mut self.references, &mut body)?,
+                SAMPLES => {
+                    if self.samples.len() == SAMPLES_PER_SERIES_MAX {
+                        return body.error(Problem::TooMany { what: "samples in a series", max: SAMPLES_PER_SERIES_MAX });
+                    }
+                    let (sample, start) = body.message()?.sample::<true>()?;
+                    self.samples.push(sample);
+                    self.starts.push(start);
+                    any_start |= start;
+                }
+                EXEMPLAR => {
+                    body.message()?;
+                    exemplars += 1;
+                }
+                HISTOGRAM => {
+                    body.message()?;
+                    histograms += 1;
+                }
+                METADATA => drop(body.message()?),
+                other => body.skip(other, &[1, 2, 3, 4, 5])?,
+            }
+        }
+        check_references(&self.references, self.symbols.len(), whole.at())?;
+        Ok(Series {
+            symbols: &self.symbols,
+            label_references: &self.references,
+            samples: &self.samples,
+            start_timestamps: (any_start != 0).then_some(&self.starts),
+            exemplars,
+            histograms,
+        })
+    }
+}
+
+impl<'r, 'a> Series<'r, 'a> {
+    /// Names and values in the order in which they were sent; they may be unsorted, doubled or empty.
+    pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'r, 'a> {
+        let symbols = self.symbols;
+        // In range: checked when the series was read.
+        let text = move |reference: u32| symbols[reference as usize];
+        self.label_references.chunks_exact(2).map(move |pair| (text(pair[0]), text(pair[1])))
+    }
+}
+
+/// Reads a field `symbols` whose key was just read.
+#[inline]
+pub(super) fn push_symbol<'a>(symbols: &mut Vec<&'a str>, reader: &mut Reader<'a>) -> Result<(), WireError> {
+    if symbols.len() == SYMBOLS_MAX {
+        return reader.error(Problem::TooMany { what: "symbols", max: SYMBOLS_MAX });
+    }
+    let symbol = reader.text()?;
+    if symbols.is_empty() && !symbol.is_empty() {
+        return reader.error(Problem::FirstSymbolNotEmpty);
+    }
+    symbols.push(symbol);
+    Ok(())
+}
+
+/// Reads packed label references.
+pub(super) fn push_references(references: &mut Vec<u32>, mut packed: Reader<'_>) -> Result<(), WireError> {
+    while !packed.is_done() {
+        push_reference(references, &mut packed)?;
+    }
+    Ok(())
+}
+
+#[inline]
+pub(super) fn push_reference(references: &mut Vec<u32>, reader: &mut Reader<'_>) -> Result<(), WireError> {
+    if references.len() == 2 * LABELS_PER_SERIES_MAX {
+        return reader.error(Problem::TooMany { what: "labels in a series", max: LABELS_PER_SERIES_MAX });
+    }
+    // Protobuf reads a uint32 as the low half of what stands there.
+    references.push(reader.varint()? as u32);
+    Ok(())
+}
+
+/// Whether label references come in pairs and name symbols there are; `offset` is for the error.
+pub(super) fn check_references(references: &[u32], symbols: usize, offset: usize) -> Result<(), WireError> {
+    if !references.len().is_multiple_of(2) {
+        return Err(WireError::new(offset, Problem::ReferencesOdd { count: references.len() }));
+    }
+    match references.iter().copied().max() {
+        Some(reference) if reference as usize >= symbols => {
+            Err(WireError::new(offset, Problem::ReferenceOutOfRange { reference, symbols }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A `Request` of these series, not compressed.
+pub fn encode(series: &[(Labels, Vec<Sample>)]) -> Vec<u8> {
+    let mut symbols = MessageSymbols::new();
+    let (mut encoded, mut body) = (Vec::new(), Vec::new());
+    for (labels, samples) in series {
+        body.clear();
+        put_bytes(&mut body, REFERENCES, &symbols.references(labels));
+        for sample in samples {
+            put_sample(&mut body, sample, 0);
+        }
+        put_bytes(&mut encoded, SERIES, &body);
+    }
+    let mut out = symbols.encoded;
+    out.append(&mut encoded);
+    out
+}

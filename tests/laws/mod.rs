@@ -1,0 +1,3 @@
+//! Laws: what must hold for any input, tried on many.
+
+mod streaming;
