@@ -15,10 +15,29 @@ pub struct SourceRange {
 }
 
 /// A node and where it stands in the text.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Expr {
     pub kind: ExprKind,
     pub source: SourceRange,
+}
+
+/// Chains of operators lean to the left and may be thousands long: they are cloned in a loop, not in as many calls.
+impl Clone for Expr {
+    fn clone(&self) -> Expr {
+        let (mut chain, mut first) = (Vec::new(), self);
+        while let ExprKind::Binary(binary) = &first.kind {
+            chain.push((first.source, binary));
+            first = &binary.lhs;
+        }
+        let mut cloned = Expr::new(first.kind.clone(), first.source);
+        for (source, binary) in chain.into_iter().rev() {
+            let Binary { op, lhs: _, rhs, return_bool, matching } = &**binary;
+            let (op, rhs, return_bool, matching) = (*op, rhs.clone(), *return_bool, matching.clone());
+            let binary = Binary { op, lhs: cloned, rhs, return_bool, matching };
+            cloned = Expr::new(ExprKind::Binary(Box::new(binary)), source);
+        }
+        cloned
+    }
 }
 
 /// Positions do not take part in equality: `parse(print(e)) == e`.

@@ -1,0 +1,141 @@
+//! `prefold check`: what is wrong with jobs and configuration, before anything runs.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::model::time::format_duration;
+use crate::node::config::{CheckedConfig, Config, check_config, sources};
+use crate::plan::Job;
+use crate::plan::spec::{Checked, Problem, ReadOptions, Severity, check_jobs, plan_text, schema};
+
+/// Ahead of the longest window: what a log must hold beyond it, for records out of their order.
+const LOG_SLACK_MS: i64 = 600_000;
+
+/// Checks job files and configuration.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CheckArgs {
+    /// Job files (.json), configuration (.yaml, .yml), or directories of them
+    #[arg(required_unless_present = "schema")]
+    pub paths: Vec<PathBuf>,
+    /// Print the JSON Schema of job files, and nothing else
+    #[arg(long)]
+    pub schema: bool,
+    /// Print each job's views, their fingerprints and operators, as kept in NAME.plan
+    #[arg(long, conflicts_with = "schema")]
+    pub plan: bool,
+}
+
+/// Results to stdout, problems to stderr. 0 when all is well, 1 when a file has errors, 3 when one could not be read.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let status = report(args, &mut io::stdout().lock(), &mut io::stderr().lock());
+    // Whoever reads us may have gone away: then nothing is left to say.
+    ExitCode::from(status.unwrap_or(3))
+}
+
+/// As [`run`], to given outputs; the exit status.
+///
+/// # Errors
+/// When an output cannot be written.
+pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    if args.schema {
+        writeln!(out, "{}", schema_text())?;
+        return Ok(0);
+    }
+    let sources = match sources::collect(&args.paths) {
+        Ok(sources) => sources,
+        Err(error) => {
+            writeln!(err, "prefold check: {error}")?;
+            return Ok(3);
+        }
+    };
+    if sources.jobs.is_empty() && sources.configs.is_empty() {
+        writeln!(err, "prefold check: no job (.json) or configuration (.yaml, .yml) there")?;
+        return Ok(3);
+    }
+    let configs: Vec<CheckedConfig> = sources.configs.iter().map(|(file, text)| check_config(file, text)).collect();
+    let config = configs.iter().find_map(|checked| checked.config.as_ref());
+    let mut checked = check_jobs(&sources.jobs, &ReadOptions::default());
+    if let Some(config) = config {
+        checked.problems.extend(beyond_the_log(&checked.jobs, config));
+    }
+    let texts: HashMap<&PathBuf, &String> = sources.jobs.iter().chain(&sources.configs).map(|(f, t)| (f, t)).collect();
+    let problems = configs.iter().flat_map(|checked| &checked.problems).chain(&checked.problems);
+    let mut refused = false;
+    for problem in problems {
+        refused |= problem.is_error();
+        writeln!(err, "{problem}")?;
+        let text = texts.get(&problem.file).map_or("", |text| text.as_str());
+        err.write_all(snippet(problem, text).as_bytes())?;
+    }
+    if refused {
+        return Ok(1);
+    }
+    for (file, _) in &sources.configs {
+        writeln!(out, "{}: ok", file.display())?;
+    }
+    summaries(args, &checked, out)?;
+    Ok(0)
+}
+
+/// The JSON Schema as it is published.
+pub fn schema_text() -> String {
+    format!("{:#}", schema())
+}
+
+fn summaries(args: &CheckArgs, checked: &Checked, out: &mut dyn Write) -> io::Result<()> {
+    for (index, job) in checked.jobs.iter().enumerate() {
+        if args.plan {
+            let gap = if index == 0 { "" } else { "\n" };
+            write!(out, "{gap}{}", plan_text(job))?;
+        } else {
+            summary(job, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn summary(job: &Job, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}: job {}, rules: {}", job.file.display(), job.name, job.rules.len())?;
+    for rule in &job.rules {
+        let step = format_duration(rule.view.step_ms);
+        writeln!(out, "  {} = {} every {step}", rule.name(), rule.view.shape)?;
+    }
+    Ok(())
+}
+
+/// Views whose values cannot be rebuilt after a restart, because the log forgets too early.
+fn beyond_the_log(jobs: &[Job], config: &Config) -> Vec<Problem> {
+    let retention_ms = config.log.embedded.retention.0;
+    let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
+    let needs = rules.map(|(job, rule)| (job, rule, rule.view.reach_ms() + rule.view.max_delay_ms + LOG_SLACK_MS));
+    let problems = needs.filter(|(_, _, needed_ms)| *needed_ms > retention_ms).map(|(job, rule, needed_ms)| Problem {
+        file: job.file.clone(),
+        line: 1,
+        column: 1,
+        field: format!("rules[{}]", rule.index),
+        severity: Severity::Warning,
+        message: format!(
+            "the log keeps {}, and to rebuild a window of {} after a restart takes {}",
+            format_duration(retention_ms),
+            format_duration(rule.view.reach_ms()),
+            format_duration(needed_ms)
+        ),
+        remedy: format!("set log.embedded.retention to {} or more", format_duration(needed_ms)),
+    });
+    problems.collect()
+}
+
+/// The line of a problem, with a mark under its place; long lines are cut around it.
+fn snippet(problem: &Problem, text: &str) -> String {
+    const AROUND: usize = 60;
+    let Some(line) = text.lines().nth(problem.line as usize - 1) else { return String::new() };
+    if problem.field.is_empty() && line.trim().is_empty() {
+        return String::new();
+    }
+    let column = problem.column as usize - 1;
+    let from = column.saturating_sub(AROUND);
+    let shown: String = line.chars().skip(from).take(2 * AROUND).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("    | {shown}\n    | {}^\n", " ".repeat(column - from))
+}

@@ -1,0 +1,5 @@
+//! HTTP in: remote write and scraping, checked, bounded, and appended to the log before anyone is told so.
+
+pub mod gateway;
+pub mod limits;
+pub mod remote_write;

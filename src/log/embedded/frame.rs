@@ -1,0 +1,329 @@
+//! A frame: the records of one group commit, in one piece that is either whole or not there.
+//!
+//! Header (44 bytes): magic, crc of the rest of the header, length and crc of the stored body, length of the plain body,
+//! number of records, sequence number, newest log time, flags. The header's crc also covers the log's incarnation, so that
+//! bytes of another log are never taken for frames; the sequence number does the same for older bytes of this one.
+//!
+//! Plain body: the log time of the first record, then per record its partition, its offset if it is the partition's first
+//! in the frame, how much later it is than the record before, the payload's length (all LEB128 varints), the payload. The
+//! body is stored compressed when that makes it smaller.
+
+use bytes::Bytes;
+
+use super::format::PartitionEnd;
+use crate::log::LogRecord;
+use crate::model::{LogTime, Offset, PartitionId, Timestamp};
+use crate::wire;
+
+pub(super) const FRAME_HEADER_BYTES: usize = 44;
+pub(super) const FRAME_MAGIC: [u8; 4] = *b"PfFr";
+
+/// The most a plain body may hold; what an append may hold is less.
+pub(super) const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// What a record takes in a frame beyond its payload, at most.
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 3 + 10 + 10 + 5;
+
+const FLAG_COMPRESSED: u32 = 1;
+
+/// Collects the records of one frame.
+pub(super) struct FrameBuilder {
+    body: Vec<u8>,
+    records: u32,
+    newest: LogTime,
+    /// The partitions' ends behind the records so far.
+    ends: Vec<PartitionEnd>,
+    /// The log time of each partition's first record in the frame.
+    firsts: Vec<Option<LogTime>>,
+}
+
+impl FrameBuilder {
+    /// A frame that continues partitions at these ends.
+    pub fn new(ends: &[PartitionEnd]) -> FrameBuilder {
+        FrameBuilder {
+            body: Vec::new(),
+            records: 0,
+            newest: Timestamp::MIN,
+            ends: ends.to_vec(),
+            firsts: vec![None; ends.len()],
+        }
+    }
+
+    /// Adds a record. Contracts: **known**, the partition is one of the log's; **forward**, the log time is not below that
+    /// of the record before. Both are the writer's to keep; a reader would refuse the frame.
+    pub fn push(&mut self, partition: PartitionId, log_time: LogTime, payload: &[u8]) {
+        debug_assert!(self.records == 0 || log_time >= self.newest, "forward");
+        if self.records == 0 {
+            self.body.extend_from_slice(&log_time.0.to_le_bytes());
+            self.newest = log_time;
+        }
+        let index = usize::from(partition.0);
+        let end = &mut self.ends[index];
+        put_varint(&mut self.body, u64::from(partition.0));
+        if self.firsts[index].is_none() {
+            self.firsts[index] = Some(log_time);
+            put_varint(&mut self.body, end.next.0);
+        }
+        put_varint(&mut self.body, log_time.0.wrapping_sub(self.newest.0) as u64);
+        put_varint(&mut self.body, payload.len() as u64);
+        self.body.extend_from_slice(payload);
+        *end = PartitionEnd { next: end.next.next(), newest: log_time };
+        self.newest = log_time;
+        self.records += 1;
+    }
+
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// The log time of a partition's first record in the frame, if it has one.
+    pub fn first(&self, partition: PartitionId) -> Option<LogTime> {
+        self.firsts[usize::from(partition.0)]
+    }
+
+    /// The partitions' ends behind this frame, and its newest log time.
+    pub fn ends(&self) -> (&[PartitionEnd], LogTime) {
+        (&self.ends, self.newest)
+    }
+
+    /// The bytes to write.
+    pub fn encode(&self, sequence: u64, incarnation: u128) -> Vec<u8> {
+        let compressed = wire::compress(&self.body);
+        let smaller = compressed.len() < self.body.len();
+        let stored = if smaller { &compressed } else { &self.body };
+        let header = FrameHeader {
+            stored_bytes: stored.len() as u32,
+            stored_crc: crc32fast::hash(stored),
+            plain_bytes: self.body.len() as u32,
+            records: self.records,
+            sequence,
+            newest: self.newest,
+            flags: if smaller { FLAG_COMPRESSED } else { 0 },
+        };
+        let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + stored.len());
+        out.extend_from_slice(&header.encode(incarnation));
+        out.extend_from_slice(stored);
+        out
+    }
+}
+
+/// What stands before a frame's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHeader {
+    pub stored_bytes: u32,
+    pub stored_crc: u32,
+    pub plain_bytes: u32,
+    pub records: u32,
+    /// Counts the frames of the log, over all segments.
+    pub sequence: u64,
+    pub newest: LogTime,
+    pub flags: u32,
+}
+
+impl FrameHeader {
+    pub fn encode(&self, incarnation: u128) -> [u8; FRAME_HEADER_BYTES] {
+        let mut out = [0; FRAME_HEADER_BYTES];
+        out[0..4].copy_from_slice(&FRAME_MAGIC);
+        out[8..12].copy_from_slice(&self.stored_bytes.to_le_bytes());
+        out[12..16].copy_from_slice(&self.stored_crc.to_le_bytes());
+        out[16..20].copy_from_slice(&self.plain_bytes.to_le_bytes());
+        out[20..24].copy_from_slice(&self.records.to_le_bytes());
+        out[24..32].copy_from_slice(&self.sequence.to_le_bytes());
+        out[32..40].copy_from_slice(&self.newest.0.to_le_bytes());
+        out[40..44].copy_from_slice(&self.flags.to_le_bytes());
+        let crc = header_crc(&out, incarnation);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// `None` unless it is a frame header of this log.
+    pub fn decode(bytes: &[u8; FRAME_HEADER_BYTES], incarnation: u128) -> Option<FrameHeader> {
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if bytes[0..4] != FRAME_MAGIC || u32_at(4) != header_crc(bytes, incarnation) {
+            return None;
+        }
+        Some(FrameHeader {
+            stored_bytes: u32_at(8),
+            stored_crc: u32_at(12),
+            plain_bytes: u32_at(16),
+            records: u32_at(20),
+            sequence: u64_at(24),
+            newest: Timestamp(u64_at(32) as i64),
+            flags: u32_at(40),
+        })
+    }
+
+    /// The bytes of the whole frame.
+    pub fn frame_bytes(&self) -> u64 {
+        FRAME_HEADER_BYTES as u64 + u64::from(self.stored_bytes)
+    }
+
+    /// The records in a stored body.
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub fn records(&self, stored: &[u8], partitions: u16) -> Result<Vec<LogRecord>, &'static str> {
+        if crc32fast::hash(stored) != self.stored_crc {
+            return Err("the checksum of a batch is wrong");
+        }
+        if self.flags & !FLAG_COMPRESSED != 0 || self.plain_bytes as usize > BODY_BYTES_MAX {
+            return Err("a batch is of a kind that this version does not know");
+        }
+        let plain = match self.flags & FLAG_COMPRESSED {
+            0 => stored.to_vec(),
+            _ => wire::decompress(stored, self.plain_bytes as usize).map_err(|_| "a batch cannot be decompressed")?,
+        };
+        // Every record takes at least three bytes, so a header cannot make this reserve more than the body warrants.
+        let records = Vec::with_capacity((self.records as usize).min(plain.len() / 3));
+        let body = BodyReader { body: Bytes::from(plain), at: 0, next: vec![None; usize::from(partitions)] };
+        let records = body.read_into(records).ok_or("a batch is not what its checksum says")?;
+        let newest = records.last().map(|record| record.log_time);
+        let as_announced = records.len() == self.records as usize && newest == Some(self.newest);
+        as_announced.then_some(records).ok_or("a batch is not what its header says")
+    }
+}
+
+fn header_crc(header: &[u8; FRAME_HEADER_BYTES], incarnation: u128) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&incarnation.to_le_bytes());
+    hasher.update(&header[8..]);
+    hasher.finalize()
+}
+
+struct BodyReader {
+    body: Bytes,
+    at: usize,
+    /// Per partition, the offset of its next record in the frame, once it had one.
+    next: Vec<Option<Offset>>,
+}
+
+impl BodyReader {
+    fn read_into(mut self, mut records: Vec<LogRecord>) -> Option<Vec<LogRecord>> {
+        let (first_time, _) = self.body.split_first_chunk::<8>()?;
+        let mut log_time = Timestamp(i64::from_le_bytes(*first_time));
+        self.at = 8;
+        while self.at < self.body.len() {
+            let partition = PartitionId(u16::try_from(self.varint()?).ok()?);
+            let offset = match *self.next.get(usize::from(partition.0))? {
+                Some(offset) => offset,
+                None => Offset(self.varint()?),
+            };
+            self.next[usize::from(partition.0)] = Some(Offset(offset.0.checked_add(1)?));
+            log_time = Timestamp(log_time.0.wrapping_add(self.varint()? as i64));
+            let len = usize::try_from(self.varint()?).ok()?;
+            let end = self.at.checked_add(len).filter(|end| *end <= self.body.len())?;
+            let payload = if len == 0 { Bytes::new() } else { self.body.slice(self.at..end) };
+            self.at = end;
+            records.push(LogRecord { partition, offset, log_time, payload });
+        }
+        Some(records)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.body.get(self.at)?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row<'a> = (u16, i64, &'a [u8]);
+
+    fn build(rows: &[Row<'_>]) -> FrameBuilder {
+        let ends: Vec<PartitionEnd> =
+            (0..3).map(|p| PartitionEnd { next: Offset(p * 1000), newest: Timestamp::MIN }).collect();
+        let mut builder = FrameBuilder::new(&ends);
+        for (partition, time, payload) in rows {
+            builder.push(PartitionId(*partition), Timestamp(*time), payload);
+        }
+        builder
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Vec<LogRecord>, &'static str> {
+        let (head, body) = bytes.split_first_chunk().ok_or("too short")?;
+        FrameHeader::decode(head, 7).ok_or("header")?.records(body, 3)
+    }
+
+    #[track_caller]
+    fn check_round_trip(rows: &[Row<'_>]) {
+        let bytes = build(rows).encode(9, 7);
+        let records = decode(&bytes).unwrap();
+        let mut next = [0, 1000, 2000];
+        assert_eq!(records.len(), rows.len());
+        for (record, (partition, time, payload)) in records.iter().zip(rows) {
+            let expected = Offset(next[usize::from(*partition)]);
+            next[usize::from(*partition)] += 1;
+            assert_eq!((record.partition.0, record.offset, record.log_time.0), (*partition, expected, *time));
+            assert_eq!(&record.payload[..], *payload);
+        }
+    }
+
+    #[test]
+    fn records_round_trip() {
+        check_round_trip(&[(0, 5, b"a")]);
+        check_round_trip(&[(2, -5, b""), (2, -5, b"b"), (0, i64::MAX, b"c"), (2, i64::MAX, &[1; 5000])]);
+        check_round_trip(&[(1, i64::MIN, b""), (1, 0, b"x"), (0, 0, b"y")]);
+    }
+
+    #[test]
+    fn every_changed_bit_and_every_cut_is_noticed() {
+        for rows in [&[(0u16, 5i64, &[7u8; 100][..]), (1, 6, b"")][..], &[(0, 5, b"unlike")]] {
+            let good = build(rows).encode(9, 7);
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                assert!(decode(&bad).is_err(), "byte {at}");
+                assert!(decode(&good[..at]).is_err(), "cut at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_of_another_log_are_not_frames() {
+        let bytes = build(&[(0, 5, b"a")]).encode(9, 8);
+        assert_eq!(decode(&bytes), Err("header"));
+    }
+
+    #[test]
+    fn a_body_that_lies_behind_a_right_checksum_is_refused() {
+        let lies: [&[u8]; 6] = [
+            &[],
+            &[0; 7],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0], // no such partition
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1], // payload longer than the body
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], // endless varint
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], // two records where one is announced
+        ];
+        for body in lies {
+            let header = FrameHeader {
+                stored_bytes: body.len() as u32,
+                stored_crc: crc32fast::hash(body),
+                plain_bytes: body.len() as u32,
+                records: 1,
+                sequence: 1,
+                newest: Timestamp(0),
+                flags: 0,
+            };
+            assert!(header.records(body, 3).is_err(), "{body:?}");
+        }
+    }
+}

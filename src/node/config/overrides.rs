@@ -1,0 +1,65 @@
+//! What flags and environment variables say over the file.
+
+use std::path::PathBuf;
+
+use super::value::{listen_address_problem, url_problem};
+use super::{Config, UpstreamConfig};
+
+/// Options given on the command line or in the environment; `None` leaves the file's value.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub data_dir: Option<PathBuf>,
+    pub jobs: Option<PathBuf>,
+    /// Replaces only the address of a configured upstream: its other keys stay.
+    pub upstream: Option<String>,
+}
+
+impl Overrides {
+    /// The configuration with these over it.
+    ///
+    /// # Errors
+    /// The option that is not valid, what is wrong with it, and what would be right.
+    pub fn apply(self, mut config: Config) -> Result<Config, String> {
+        if let Some(listen) = self.listen {
+            listen_address_problem(&listen).map_or(Ok(()), |problem| Err(format!("--listen: {problem}")))?;
+            config.listen = listen;
+        }
+        if let Some(url) = self.upstream {
+            url_problem(&url).map_or(Ok(()), |problem| Err(format!("--upstream: {problem}")))?;
+            match &mut config.upstream {
+                Some(upstream) => upstream.url = url,
+                None => config.upstream = Some(UpstreamConfig::new(url)),
+            }
+        }
+        config.data_dir = self.data_dir.unwrap_or(config.data_dir);
+        config.jobs = self.jobs.unwrap_or(config.jobs);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_replaces_and_the_rest_stays() {
+        let mut config = Config::default();
+        let mut upstream = UpstreamConfig::new("http://a");
+        upstream.trust = crate::node::config::Trust::Always;
+        config.upstream = Some(upstream);
+        let overrides = Overrides { upstream: Some("http://b".to_owned()), data_dir: Some("d".into()), ..Overrides::default() };
+        let config = overrides.apply(config).unwrap();
+        let upstream = config.upstream.unwrap();
+        assert_eq!((upstream.url.as_str(), upstream.trust), ("http://b", crate::node::config::Trust::Always));
+        assert_eq!((config.data_dir, config.listen.as_str()), ("d".into(), "127.0.0.1:9480"));
+    }
+
+    #[test]
+    fn bad_options_are_refused_by_name() {
+        let listen = Overrides { listen: Some(":1".to_owned()), ..Overrides::default() };
+        assert!(listen.apply(Config::default()).unwrap_err().starts_with("--listen: "));
+        let upstream = Overrides { upstream: Some("b:9090".to_owned()), ..Overrides::default() };
+        assert!(upstream.apply(Config::default()).unwrap_err().contains("http://127.0.0.1:9090"));
+    }
+}

@@ -1,0 +1,192 @@
+//! From a configuration's text to the configuration, or to every problem with its place.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use super::value::{ByteSize, is_header_name, is_header_value, listen_address_problem, url_problem};
+use super::{Config, UpstreamConfig};
+use crate::model::matcher::is_label_name;
+use crate::model::time::{format_duration, parse_duration};
+use crate::plan::spec::structure::{Grammar, Later};
+use crate::plan::spec::tree::{Entry, Node, Place, Value, item, parse_yaml, yaml_error};
+use crate::plan::spec::{Problem, Report};
+
+/// A configuration larger than this is refused unread.
+pub const CONFIG_BYTES_MAX: usize = 4 << 20;
+
+/// A configuration if it could be read, and everything there is to say about it.
+#[derive(Debug)]
+pub struct CheckedConfig {
+    pub config: Option<Config>,
+    /// By place.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// Every problem, when any is an error.
+pub fn read_config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
+    let checked = check_config(file, text);
+    checked.config.ok_or(checked.problems)
+}
+
+/// Reads a configuration and says everything there is to say about it.
+pub fn check_config(file: &Path, text: &str) -> CheckedConfig {
+    let mut report = Report::new(file);
+    let config = read(text, &mut report);
+    let config = config.filter(|_| report.errors() == 0);
+    let mut problems = report.into_problems();
+    problems.sort();
+    CheckedConfig { config, problems }
+}
+
+/// The JSON Schema of the configuration.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+fn read(text: &str, report: &mut Report) -> Option<Config> {
+    if text.len() > CONFIG_BYTES_MAX {
+        let message = format!("the file has {} bytes and the limit is {CONFIG_BYTES_MAX}", text.len());
+        report.error("", Place::START, message, "");
+        return None;
+    }
+    let tree = match parse_yaml(text) {
+        Ok(tree) => tree,
+        Err(error) => {
+            report.error("", error.place, format!("not YAML: {}", error.message), "");
+            return None;
+        }
+    };
+    if matches!(tree.value, Value::Null) {
+        return Some(Config::default()); // an empty file, or only comments
+    }
+    GRAMMAR.check(&tree, report);
+    meaning(&tree, report);
+    if report.errors() > 0 {
+        return None;
+    }
+    match serde_saphyr::from_str::<Config>(text) {
+        Ok(config) => Some(normal(config)),
+        Err(error) => {
+            let error = yaml_error(&error);
+            report.error("", error.place, error.message, "");
+            None
+        }
+    }
+}
+
+/// No slash at the end of the upstream's address: paths are appended to it.
+fn normal(mut config: Config) -> Config {
+    if let Some(UpstreamConfig { url, .. }) = &mut config.upstream {
+        url.truncate(url.trim_end_matches('/').len());
+    }
+    config
+}
+
+/// Checks that the schema has no words for.
+fn meaning(tree: &Node, report: &mut Report) {
+    for (field, least, most) in DURATIONS {
+        if let Some(Node { value: Value::Text(text), place }) = find(tree, field)
+            && let Ok(ms) = parse_duration(text)
+            && !(*least..=*most).contains(&ms)
+        {
+            let (least, most) = (format_duration(*least), format_duration(*most));
+            report.error(*field, *place, format!("must be between {least} and {most}, not {text}"), "");
+        }
+    }
+    for (field, least) in SIZES {
+        if let Some(node) = find(tree, field)
+            && let Some(bytes) = size(node)
+            && bytes < *least
+        {
+            report.error(*field, node.place, format!("must be at least {}, not {bytes}", least), "");
+        }
+    }
+    for field in ["ingest.sender_labels", "ingest.drop_labels"] {
+        label_names(find(tree, field), field, report);
+    }
+    for entry in find(tree, "upstream.headers").map_or(&[][..], Node::entries) {
+        header_name(entry, report);
+    }
+}
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+const DAY: i64 = 24 * 60 * MINUTE;
+
+/// Bounds of the durations, in milliseconds.
+const DURATIONS: &[(&str, i64, i64)] = &[
+    ("upstream.timeout", 100, 60 * MINUTE),
+    ("log.embedded.retention", 10 * MINUTE, 365 * DAY),
+    ("limits.query_timeout", 100, 60 * MINUTE),
+    ("limits.header_read_timeout", 100, 10 * MINUTE),
+];
+
+/// The least of the sizes.
+const SIZES: &[(&str, ByteSize)] =
+    &[("log.embedded.retention_bytes", ByteSize(64 << 20)), ("ingest.body_bytes_max", ByteSize(64 << 10))];
+
+fn find<'a>(tree: &'a Node, field: &str) -> Option<&'a Node> {
+    field.split('.').try_fold(tree, |node, key| node.get(key))
+}
+
+fn size(node: &Node) -> Option<ByteSize> {
+    match &node.value {
+        Value::Number(number) => number.as_u64().map(ByteSize),
+        Value::Text(text) => ByteSize::parse(text).ok(),
+        _ => None,
+    }
+}
+
+fn label_names(list: Option<&Node>, field: &str, report: &mut Report) {
+    for (index, node) in list.map_or(&[][..], Node::items).iter().enumerate() {
+        if let Value::Text(text) = &node.value
+            && !is_label_name(text)
+        {
+            let message = format!("{text:?} is not a label name");
+            report.error(item(field, index), node.place, message, "use letters, digits and _, and no digit first");
+        }
+    }
+}
+
+fn header_name(entry: &Entry, report: &mut Report) {
+    if !is_header_name(&entry.key) {
+        let message = format!("{:?} is not the name of a header", entry.key);
+        report.error("upstream.headers", entry.key_place, message, "");
+    }
+}
+
+static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| Grammar { schema: schema(), later: LATER, format });
+
+/// Keys and values of later versions.
+const LATER: &[Later] = &[
+    Later { key: "kafka", value: None, remedy: "use log.embedded, the log in the data directory" },
+    Later {
+        key: "clients",
+        value: Some("checked"),
+        remedy: "use forward, or trusted when whoever reaches us may read everything",
+    },
+];
+
+fn format(format: &str, text: &str) -> Result<(), (String, String)> {
+    let problem = match format {
+        "prometheus-duration" => parse_duration(text).err(),
+        "byte-size" => ByteSize::parse(text).err(),
+        "listen-address" => listen_address_problem(text),
+        "http-url" => url_problem(text),
+        "header-name" if !is_header_name(text) => Some(format!("{text:?} is not the name of a header")),
+        "header-value" if !is_header_value(text) => Some("a header's value has only printable ASCII characters".to_owned()),
+        _ => None,
+    };
+    problem.map_or(Ok(()), |message| Err((message, String::new())))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_structure_check_knows_every_word_of_the_schema() {
+        assert_eq!(super::GRAMMAR.unknown_words(), Vec::<String>::new());
+    }
+}

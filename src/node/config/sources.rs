@@ -1,0 +1,142 @@
+//! Which files a path stands for, and their text. The only part of configuration that reads the disk.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::read::CONFIG_BYTES_MAX;
+
+/// More files than this in one directory are not jobs.
+const FILES_MAX: usize = 10_000;
+
+/// A file could not be read. Displayed with its path and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot read {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{} is not a job (.json) or a configuration (.yaml, .yml)", path.display())]
+    Kind { path: PathBuf },
+    #[error("{} has more than {FILES_MAX} files; name the directory of the jobs", path.display())]
+    TooMany { path: PathBuf },
+}
+
+/// Files with their text, in the order of the paths given, each directory's by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub jobs: Vec<(PathBuf, String)>,
+    pub configs: Vec<(PathBuf, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Job,
+    Config,
+}
+
+/// Reads files and directories. A directory stands for its *.json, *.yaml and *.yml files, not for those in directories
+/// within it; hidden files and JSON Schemas (*.schema.json) are passed over.
+///
+/// # Errors
+/// The first path that cannot be read or is of no kind we know.
+pub fn collect(paths: &[PathBuf]) -> Result<Sources, SourceError> {
+    let mut sources = Sources::default();
+    for path in paths {
+        let is_dir = fs::metadata(path).map_err(|error| SourceError::Io { path: path.clone(), error })?.is_dir();
+        let files = if is_dir { directory(path)? } else { vec![path.clone()] };
+        for file in files {
+            let kind = kind(&file).ok_or_else(|| SourceError::Kind { path: file.clone() })?;
+            let text = read(&file)?;
+            match kind {
+                Kind::Job => sources.jobs.push((file, text)),
+                Kind::Config => sources.configs.push((file, text)),
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// The job files of a directory, by name.
+///
+/// # Errors
+/// When the directory or one of the files cannot be read.
+pub fn job_files(path: &Path) -> Result<Vec<(PathBuf, String)>, SourceError> {
+    let jobs = directory(path)?.into_iter().filter(|file| kind(file) == Some(Kind::Job));
+    jobs.map(|file| read(&file).map(|text| (file, text))).collect()
+}
+
+fn directory(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let wrong = |error| SourceError::Io { path: path.to_owned(), error };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(wrong)? {
+        let file = entry.map_err(wrong)?.path();
+        let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && kind(&file).is_some() && file.is_file() {
+            files.push(file);
+        }
+        if files.len() > FILES_MAX {
+            return Err(SourceError::TooMany { path: path.to_owned() });
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn kind(file: &Path) -> Option<Kind> {
+    let name = file.file_name()?.to_str()?;
+    match file.extension()?.to_str()? {
+        "json" if !name.ends_with(".schema.json") => Some(Kind::Job),
+        "yaml" | "yml" => Some(Kind::Config),
+        _ => None,
+    }
+}
+
+/// One byte more than the largest allowed is enough to see that a file is too large; reading reports it.
+fn read(path: &Path) -> Result<String, SourceError> {
+    let wrong = |error| SourceError::Io { path: path.to_owned(), error };
+    let file = fs::File::open(path).map_err(wrong)?;
+    let mut text = String::new();
+    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(wrong)?;
+    Ok(text)
+}
+
+/// Text of a file that may be absent.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn read_if_present(path: &Path) -> Result<Option<String>, SourceError> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(SourceError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_stands_for_its_jobs_and_configurations() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.json", "a.json", "c.yaml", "job.schema.json", ".hidden.json", "a.test", "a.plan"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        fs::create_dir(dir.path().join("d.json")).unwrap();
+        let names = |files: &[(PathBuf, String)]| files.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        let sources = collect(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(names(&sources.jobs), ["a.json", "b.json"]);
+        assert_eq!(names(&sources.configs), ["c.yaml"]);
+        assert_eq!(names(&job_files(dir.path()).unwrap()), ["a.json", "b.json"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = dir.path().join("absent.json");
+        assert!(collect(&[absent.clone()]).unwrap_err().to_string().contains("absent.json"));
+        assert!(read_if_present(&absent).unwrap().is_none());
+        let other = dir.path().join("x.toml");
+        fs::write(&other, "").unwrap();
+        assert!(collect(&[other]).unwrap_err().to_string().contains("not a job"));
+    }
+}

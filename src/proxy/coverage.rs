@@ -1,0 +1,167 @@
+//! Which grid points of a view may be served (semantics.md S3, S5).
+//!
+//! Fails closed: a point is served when it was emitted, no span uncovers it, and, with an upstream, an equal comparison
+//! vouches for it. A comparison vouches from its grid point on, up to the next event that asks for another one; it also
+//! overrides an overdue span that began before it: then upstream has lost those series too.
+
+use crate::model::window::Grid;
+use crate::model::{SpanReason, Timestamp, Uncover};
+use crate::store::ViewState;
+
+/// What may be served of one view at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    grid: Grid,
+    /// Inclusive stretches of grid points, in order, apart from each other.
+    served: Vec<(Timestamp, Timestamp)>,
+    final_to: Option<Timestamp>,
+    spans: Vec<Uncover>,
+}
+
+/// Whether one grid point is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PointState {
+    Served,
+    /// Its time has not come yet.
+    NotEmitted,
+    Uncovered,
+}
+
+/// Whether comparisons are asked for, and which were equal.
+#[derive(Clone, Copy, Debug)]
+pub enum Vouching<'a> {
+    /// No upstream, or `trust: always`.
+    NotAsked,
+    /// The grid points of equal comparisons, in order.
+    Compared(&'a [Timestamp]),
+}
+
+impl Coverage {
+    /// With an upstream, spans keep points from being served.
+    pub fn strict(state: &ViewState, vouching: Vouching<'_>) -> Coverage {
+        Coverage::of(state, |t| {
+            let overdue = state.spans.iter().filter(|span| span.reason == SpanReason::Overdue && holds(span, t));
+            let others = state.spans.iter().filter(|span| !matches!(span.reason, SpanReason::Overdue | SpanReason::Gone));
+            if others.clone().any(|span| holds(span, t)) {
+                return false;
+            }
+            match vouching {
+                Vouching::NotAsked => overdue.count() == 0,
+                Vouching::Compared(confirmed) => {
+                    let needed = overdue.map(|span| span.from).chain(last_event(state, t)).max().unwrap_or(t);
+                    confirmed.iter().any(|at| *at >= needed && *at <= t)
+                }
+            }
+        })
+    }
+
+    /// Without an upstream every emitted point is served: there is nothing to differ from.
+    pub fn alone(state: &ViewState) -> Coverage {
+        Coverage::of(state, |_| true)
+    }
+
+    /// What is served is constant between the instants at which anything changes.
+    fn of(state: &ViewState, served: impl Fn(Timestamp) -> bool) -> Coverage {
+        let grid = Grid::new(state.step_ms.max(1));
+        let mut coverage = Coverage { grid, served: Vec::new(), final_to: state.final_to, spans: state.spans.clone() };
+        let (Some(first), Some(last)) = (state.covered_from, state.final_to) else { return coverage };
+        let mut t = grid.ceil(first);
+        let mut changes: Vec<Timestamp> = state.spans.iter().flat_map(|span| [span.from, span.to]).collect();
+        changes.sort_unstable();
+        // Comparisons lie on the grid and are few: every grid point after one is looked at through the next change.
+        while t <= last {
+            let next = changes.partition_point(|change| *change <= t);
+            let end = changes.get(next).map_or(last, |change| grid.before(*change).min(last)).max(t);
+            coverage.add_stretch(t, end, &served);
+            t = end + grid.step_ms();
+        }
+        coverage
+    }
+
+    /// Between two changes a stretch can only turn from unserved to served, at a comparison: found by halving.
+    fn add_stretch(&mut self, from: Timestamp, to: Timestamp, served: &impl Fn(Timestamp) -> bool) {
+        if !served(to) {
+            return;
+        }
+        let steps = (to - from) / self.grid.step_ms();
+        let (mut low, mut high) = (0, steps);
+        while low < high {
+            let middle = (low + high) / 2;
+            match served(from + middle * self.grid.step_ms()) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        let first = from + low * self.grid.step_ms();
+        match self.served.last_mut() {
+            Some((_, end)) if *end + self.grid.step_ms() >= first => *end = to,
+            _ => self.served.push((first, to)),
+        }
+    }
+
+    /// The stretches served, inclusive.
+    pub fn served(&self) -> &[(Timestamp, Timestamp)] {
+        &self.served
+    }
+
+    /// The state of all grid points from `from` to `to`, inclusive, taken together.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> PointState {
+        let (from, to) = (self.grid.ceil(from), self.grid.floor(to));
+        if from > to {
+            return PointState::Served;
+        }
+        let at = self.served.partition_point(|(_, end)| *end < from);
+        if self.served.get(at).is_some_and(|(first, end)| *first <= from && *end >= to) {
+            return PointState::Served;
+        }
+        let emitted_to = self.final_to.unwrap_or(Timestamp::MIN);
+        let not_emitted = to > emitted_to && !self.spans.iter().any(|span| holds(span, to));
+        let rest = self.grid.floor(emitted_to.min(to));
+        let served_before = from > emitted_to || self.between_emitted(from, rest);
+        if not_emitted && served_before { PointState::NotEmitted } else { PointState::Uncovered }
+    }
+
+    fn between_emitted(&self, from: Timestamp, to: Timestamp) -> bool {
+        let at = self.served.partition_point(|(_, end)| *end < from);
+        self.served.get(at).is_some_and(|(first, end)| *first <= from && *end >= to)
+    }
+
+    /// The reasons of the spans that hold any of these grid points.
+    pub fn reasons(&self, from: Timestamp, to: Timestamp) -> Vec<SpanReason> {
+        let over = self.spans.iter().filter(|span| span.from <= to && span.to > from && span.reason != SpanReason::Gone);
+        let mut reasons: Vec<SpanReason> = over.map(|span| span.reason).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+}
+
+fn holds(span: &Uncover, t: Timestamp) -> bool {
+    span.from <= t && t < span.to
+}
+
+/// The last event at or before a grid point that asks for a comparison.
+fn last_event(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
+    let events = state.spans.iter().filter_map(|span| match span.reason {
+        SpanReason::Gone => Some(span.from),
+        SpanReason::Gap => Some(span.to),
+        _ => None,
+    });
+    events.chain(state.covered_from).filter(|event| *event <= t).max()
+}
+
+/// Whether only the want of a comparison keeps a grid point from being served: then one is due there.
+pub fn comparison_due(state: &ViewState, confirmed: &[Timestamp], t: Timestamp) -> bool {
+    let pretended: Vec<Timestamp> = confirmed.iter().copied().chain([t]).collect();
+    let with = Coverage::strict(state, Vouching::Compared(&pretended)).between(t, t);
+    let without = Coverage::strict(state, Vouching::Compared(confirmed)).between(t, t);
+    with == PointState::Served && without != PointState::Served
+}
+
+/// Adds an equal comparison, keeping only what still says something: the first after each event.
+pub fn confirm(state: &ViewState, confirmed: &mut Vec<Timestamp>, t: Timestamp) {
+    if comparison_due(state, confirmed, t) {
+        confirmed.push(t);
+        confirmed.sort_unstable();
+    }
+}

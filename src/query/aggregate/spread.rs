@@ -1,0 +1,107 @@
+//! stddev, stdvar and quantile over the series of a group.
+
+use super::{fold_groups, parameter};
+use crate::promql::Aggregate;
+use crate::query::error::QueryError;
+use crate::query::evaluate::Evaluator;
+use crate::query::row::{ABSENT, Row, is_absent};
+use crate::query::steps::Steps;
+
+/// A running variance (Welford, "Note on a method for calculating corrected sums of squares", Technometrics 4, 1962).
+#[derive(Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Variance {
+    /// The first value decides alone whether the result can be a number: one that is not finite has no spread.
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+}
+
+/// The population variance per step, or its root.
+pub(super) fn variances(rows: &[&Row], steps: usize, root: bool) -> Vec<f64> {
+    let mut running = vec![Variance::default(); steps];
+    for row in rows {
+        let present = row.values.iter().zip(&mut running).filter(|(value, _)| !is_absent(**value));
+        present.for_each(|(value, variance)| variance.add(*value));
+    }
+    let finish = |v: &Variance| match v.squares / v.count {
+        _ if v.count == 0.0 => ABSENT,
+        variance if root => variance.sqrt(),
+        variance => variance,
+    };
+    running.iter().map(finish).collect()
+}
+
+/// `quantile(q, expr)`, with a warning for a q outside 0 to 1.
+pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+    let qs = parameter(evaluator, node, steps)?;
+    let rows = evaluator.vector(&node.expr, steps)?;
+    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+    if qs.iter().any(|q| q.is_nan()) {
+        evaluator.notes.quantile_out_of_range(f64::NAN, source);
+    }
+    let (least, greatest) = qs.iter().fold((f64::MAX, f64::MIN), |(least, greatest), q| (least.min(*q), greatest.max(*q)));
+    if greatest > 1.0 {
+        evaluator.notes.quantile_out_of_range(greatest, source);
+    }
+    if least < 0.0 {
+        evaluator.notes.quantile_out_of_range(least, source);
+    }
+    let mut values = Vec::new();
+    fold_groups(evaluator, node, &rows, &mut |rows| {
+        let of_step = |step: usize| {
+            values.clear();
+            values.extend(rows.iter().map(|row| row.values[step]).filter(|v| !is_absent(*v)));
+            if values.is_empty() { ABSENT } else { quantile(qs[step], &mut values) }
+        };
+        (0..steps.count).map(of_step).collect()
+    })
+}
+
+/// The q-quantile of values, interpolated linearly between neighbours; NaN counts as the least value.
+pub(in crate::query) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())));
+    let count = values.len() as f64;
+    let rank = q * (count - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(count - 1.0);
+    let weight = rank - rank.floor();
+    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_interpolate_and_nan_is_least() {
+        for (q, expected) in [(0.0, 1.0), (0.5, 2.5), (1.0, 4.0), (-0.1, f64::NEG_INFINITY), (1.1, f64::INFINITY)] {
+            assert_eq!(quantile(q, &mut [4.0, 1.0, 3.0, 2.0]), expected, "{q}");
+        }
+        assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
+        assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+        assert_eq!(quantile(1.0, &mut [1.0, f64::NAN]), 1.0);
+    }
+}

@@ -1,0 +1,193 @@
+//! Functions: one slice, read by dispatch.
+//!
+//! Functions a view can keep are in `crate::function::range` and called from there; what stands here is everything else. To
+//! add one: an entry in the slice of the file it belongs to, or a file with an entry of its own.
+
+mod absent;
+mod date;
+mod histogram;
+mod labels;
+mod math;
+mod scalars;
+mod smoothing;
+mod sort;
+mod timestamp;
+mod window;
+
+use date::Civil;
+
+use super::error::QueryError;
+use super::evaluate::{Evaluator, Operand};
+use super::range_vector::{DependsOn, MetricName, WindowAt, is_range_vector};
+use super::row::{Row, drop_names};
+use super::steps::Steps;
+use crate::function::{RangeFunction, range_function};
+use crate::promql::{Expr, SourceRange};
+
+/// A registry entry.
+pub(super) struct Function {
+    pub name: &'static str,
+    pub body: Body,
+}
+
+/// How a function is computed.
+pub(super) enum Body {
+    /// Each value of the only argument, an instant vector.
+    Value(fn(f64) -> f64),
+    /// Each value of the first argument with the scalars after it; `None` is no value.
+    ValueWith(fn(f64, &[f64]) -> Option<f64>),
+    /// Each window of the range vector among the arguments, with the scalars among them.
+    Window(fn(&WindowAt<'_>, &[f64]) -> Option<f64>, MetricName),
+    /// A part of the civil date in UTC of each value, or of the step's time without arguments.
+    Date(fn(&Civil) -> f64),
+    /// Anything else.
+    Whole(fn(&mut Evaluator<'_>, &Call<'_>) -> Result<Operand, QueryError>),
+}
+
+/// One call in a query.
+pub(super) struct Call<'e> {
+    pub args: &'e [Expr],
+    pub source: SourceRange,
+    pub steps: &'e Steps,
+}
+
+impl Call<'_> {
+    /// # Errors
+    /// When there are fewer arguments: the parser has counted them, a rewrite may not have.
+    pub fn arg(&self, at: usize) -> Result<&Expr, QueryError> {
+        self.args.get(at).ok_or_else(|| QueryError::bad_data(format!("argument {} is missing", at + 1)))
+    }
+
+    /// The values per step of the scalar arguments from `first` on.
+    pub fn scalars(&self, evaluator: &mut Evaluator<'_>, first: usize) -> Result<Vec<Vec<f64>>, QueryError> {
+        self.args.iter().skip(first).map(|arg| evaluator.scalar(arg, self.steps)).collect()
+    }
+}
+
+/// The slices of all functions but those of `crate::function::range`.
+static FUNCTIONS: &[&[Function]] = &[
+    absent::FUNCTIONS,
+    date::FUNCTIONS,
+    histogram::FUNCTIONS,
+    labels::FUNCTIONS,
+    math::FUNCTIONS,
+    scalars::FUNCTIONS,
+    smoothing::FUNCTIONS,
+    sort::FUNCTIONS,
+    timestamp::FUNCTIONS,
+    window::FUNCTIONS,
+];
+
+/// The values of `name(args)`.
+pub(super) fn call(
+    evaluator: &mut Evaluator<'_>,
+    name: &str,
+    args: &[Expr],
+    source: SourceRange,
+    steps: &Steps,
+) -> Result<Operand, QueryError> {
+    let call = Call { args, source, steps };
+    if let Some(entry) = range_function(name) {
+        return registered(evaluator, entry, &call).map(Operand::Vector);
+    }
+    let found = FUNCTIONS.iter().flat_map(|slice| slice.iter()).find(|function| function.name == name);
+    let Some(function) = found else { return Err(QueryError::unsupported(format!("{name}()"))) };
+    match function.body {
+        Body::Value(f) => each_value(evaluator, &call, |_, v| Some(f(v))),
+        Body::ValueWith(f) => {
+            let scalars = call.scalars(evaluator, 1)?;
+            let mut at_step = vec![0.0; scalars.len()];
+            each_value(evaluator, &call, |step, v| {
+                at_step.iter_mut().zip(&scalars).for_each(|(slot, values)| *slot = values[step]);
+                f(v, &at_step)
+            })
+        }
+        Body::Window(f, metric_name) => each_window(evaluator, &call, f, metric_name),
+        Body::Date(f) => date::each(evaluator, &call, f),
+        Body::Whole(f) => f(evaluator, &call),
+    }
+}
+
+/// A function over windows from the registry that the stream folds with.
+fn registered(
+    evaluator: &mut Evaluator<'_>,
+    entry: &'static RangeFunction,
+    call: &Call<'_>,
+) -> Result<Vec<Row>, QueryError> {
+    let arg = call.arg(0)?;
+    let range = evaluator.range_vector(arg, call.steps)?;
+    // Prometheus notes this for rate and increase, not for irate.
+    if entry.counter && entry.scaled_from.is_some() {
+        return counters(evaluator, entry, call, &range);
+    }
+    let metric_name = if entry.keeps_metric_name { MetricName::Kept } else { MetricName::Dropped };
+    evaluator.over_windows(&range, call.steps, DependsOn::Window, metric_name, |at| (entry.eval)(at.samples, at.window))
+}
+
+/// rate and increase: metrics with a result whose names do not look like counters are noted.
+fn counters(
+    evaluator: &mut Evaluator<'_>,
+    entry: &'static RangeFunction,
+    call: &Call<'_>,
+    range: &super::range_vector::RangeVector,
+) -> Result<Vec<Row>, QueryError> {
+    const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+    let eval = |at: &WindowAt<'_>| (entry.eval)(at.samples, at.window);
+    let rows = evaluator.over_windows(range, call.steps, DependsOn::Window, MetricName::Kept, eval)?;
+    let source = call.arg(0)?.source;
+    let mut noted: Option<&str> = None;
+    for row in &rows {
+        let metric = row.labels.metric();
+        if noted != Some(metric) && !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
+            evaluator.notes.possible_non_counter(metric, source);
+            noted = Some(metric);
+        }
+    }
+    super::row::drop_names_of_distinct(rows)
+}
+
+fn each_value(
+    evaluator: &mut Evaluator<'_>,
+    call: &Call<'_>,
+    mut f: impl FnMut(usize, f64) -> Option<f64>,
+) -> Result<Operand, QueryError> {
+    let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
+    rows.retain_mut(|row| row.update(&mut f));
+    drop_names(rows).map(Operand::Vector)
+}
+
+fn each_window(
+    evaluator: &mut Evaluator<'_>,
+    call: &Call<'_>,
+    f: fn(&WindowAt<'_>, &[f64]) -> Option<f64>,
+    metric_name: MetricName,
+) -> Result<Operand, QueryError> {
+    let range_arg = call.args.iter().find(|arg| is_range_vector(arg));
+    let Some(range_arg) = range_arg else { return Err(QueryError::bad_data("expected a range vector argument")) };
+    let others = call.args.iter().filter(|arg| !is_range_vector(arg));
+    let scalars: Vec<Vec<f64>> = others.map(|arg| evaluator.scalar(arg, call.steps)).collect::<Result<_, _>>()?;
+    let range = evaluator.range_vector(range_arg, call.steps)?;
+    let mut at_step = vec![0.0; scalars.len()];
+    let eval = |at: &WindowAt<'_>| {
+        at_step.iter_mut().zip(&scalars).for_each(|(slot, values)| *slot = values[at.step]);
+        f(at, &at_step)
+    };
+    let rows = evaluator.over_windows(&range, call.steps, DependsOn::WindowAndStep, metric_name, eval)?;
+    Ok(Operand::Vector(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_named_once_in_lower_case() {
+        let mut names: Vec<&str> = FUNCTIONS.iter().flat_map(|slice| slice.iter()).map(|f| f.name).collect();
+        names.extend(crate::function::range::RANGE_FUNCTIONS.iter().map(|entry| entry.name));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| *name == name.to_lowercase()));
+    }
+}

@@ -1,0 +1,189 @@
+//! Range vectors: the samples of a range selector or subquery, and functions over windows of them.
+//!
+//! A function runs over a series' windows with two indexes that only move forward; staleness markers are taken out once
+//! per series. Window arithmetic is that of `model::window`: left-open.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::error::QueryError;
+use super::evaluate::{Evaluator, Operand};
+use super::row::{ABSENT, Row, drop_names_of_distinct, is_absent};
+use super::source::SeriesData;
+use super::steps::{Reference, Steps};
+use super::value::MatrixSeries;
+use crate::model::window::{Grid, Window};
+use crate::model::{Sample, Timestamp, is_stale};
+use crate::promql::{Expr, ExprKind, TimeShift};
+
+/// Series with their samples, and which window each step sees.
+pub(super) struct RangeVector {
+    pub series: Arc<Vec<SeriesData>>,
+    range_ms: i64,
+    reference: Reference,
+}
+
+/// One window of one series, never empty.
+pub(super) struct WindowAt<'s> {
+    pub samples: &'s [Sample],
+    pub window: Window,
+    /// The number of the step, and its time: the window's end before offset and `@`.
+    pub step: usize,
+    pub time: Timestamp,
+}
+
+/// Whether a function gives the same value for the same window at every step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DependsOn {
+    Window,
+    WindowAndStep,
+}
+
+/// Whether the results of a function over windows keep the metric's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum MetricName {
+    Kept,
+    Dropped,
+}
+
+/// Whether an argument is a range vector.
+pub(super) fn is_range_vector(expr: &Expr) -> bool {
+    matches!(expr.peel().kind, ExprKind::Matrix { .. } | ExprKind::Subquery { .. })
+}
+
+impl Evaluator<'_> {
+    pub fn range_vector(&mut self, expr: &Expr, steps: &Steps) -> Result<RangeVector, QueryError> {
+        match &expr.peel().kind {
+            ExprKind::Matrix { selector, range_ms } => {
+                let reference = Reference::new(selector.shift, self.query_interval);
+                let (first, last) = (reference.of(steps.start), reference.of(steps.end()));
+                let series = self.select(selector, first - *range_ms, last)?;
+                Ok(RangeVector { series, range_ms: *range_ms, reference })
+            }
+            ExprKind::Subquery { expr, range_ms, step_ms, shift } => {
+                let step_ms = step_ms.unwrap_or(self.options.subquery_step_ms);
+                self.subquery(expr, *range_ms, step_ms, *shift, steps)
+            }
+            _ => Err(QueryError::bad_data("expected a range vector")),
+        }
+    }
+
+    /// Evaluates the inner expression at all multiples of its step that some window of the outer steps sees.
+    fn subquery(
+        &mut self,
+        inner: &Expr,
+        range_ms: i64,
+        step_ms: i64,
+        shift: TimeShift,
+        steps: &Steps,
+    ) -> Result<RangeVector, QueryError> {
+        if step_ms <= 0 {
+            return Err(QueryError::bad_data("the step of a subquery must be positive"));
+        }
+        let reference = Reference::new(shift, self.query_interval);
+        let start = Grid::new(step_ms).after(reference.of(steps.start) - range_ms);
+        let end = reference.of(steps.end());
+        let empty = RangeVector { series: Arc::new(Vec::new()), range_ms, reference };
+        if end < start {
+            return Ok(empty);
+        }
+        let inner_steps = Steps::range(start, end, step_ms);
+        if inner_steps.count > self.options.limits.samples_max {
+            return Err(QueryError::too_many_samples());
+        }
+        let rows = match self.eval(inner, &inner_steps)? {
+            Operand::Vector(rows) => rows,
+            Operand::Scalar(values) => super::evaluate::unlabelled(values),
+            Operand::String(_) => return Err(QueryError::bad_data("subquery is only allowed on instant vector")),
+        };
+        let series: Vec<SeriesData> = rows.into_iter().map(|row| row_samples(row, &inner_steps)).collect();
+        Ok(RangeVector { series: Arc::new(series), ..empty })
+    }
+
+    /// The samples of a range vector at the only step of an instant query, as they are.
+    pub fn raw_matrix(&mut self, expr: &Expr) -> Result<Vec<MatrixSeries>, QueryError> {
+        let steps = self.query;
+        let range = self.range_vector(expr, &steps)?;
+        let window = Window::new(range.reference.of(steps.start), range.range_ms);
+        let mut matrix = Vec::with_capacity(range.series.len());
+        for one in range.series.iter() {
+            self.check()?;
+            let inside = one.samples.iter().filter(|s| window.contains(s.t) && !is_stale(s.v));
+            let points: Vec<Sample> = inside.copied().collect();
+            self.budget.hold(points.len(), 0)?;
+            if !points.is_empty() {
+                matrix.push(MatrixSeries { labels: Arc::clone(&one.labels), points });
+            }
+        }
+        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(matrix)
+    }
+
+    /// One row per series, of a function of each step's window.
+    pub fn over_windows(
+        &mut self,
+        range: &RangeVector,
+        steps: &Steps,
+        depends_on: DependsOn,
+        metric_name: MetricName,
+        mut f: impl FnMut(&WindowAt<'_>) -> Option<f64>,
+    ) -> Result<Vec<Row>, QueryError> {
+        let once = depends_on == DependsOn::Window && range.reference.is_fixed();
+        let evaluated = if once { Steps::instant(steps.start) } else { *steps };
+        let mut rows = Vec::with_capacity(range.series.len());
+        for one in range.series.iter() {
+            self.check()?;
+            let samples = without_markers(&one.samples);
+            let mut values = over_series(&samples, range, &evaluated, &mut f);
+            if once {
+                values = vec![values[0]; steps.count];
+            }
+            if let Some(row) = Row::new(Arc::clone(&one.labels), values) {
+                self.budget.hold_row(&row)?;
+                rows.push(row);
+            }
+        }
+        match metric_name {
+            MetricName::Kept => Ok(rows),
+            MetricName::Dropped => drop_names_of_distinct(rows),
+        }
+    }
+}
+
+fn over_series(
+    samples: &[Sample],
+    range: &RangeVector,
+    steps: &Steps,
+    f: &mut impl FnMut(&WindowAt<'_>) -> Option<f64>,
+) -> Vec<f64> {
+    let (mut from, mut to) = (0, 0);
+    let mut values = Vec::with_capacity(steps.count);
+    for (step, time) in steps.times().enumerate() {
+        let window = Window::new(range.reference.of(time), range.range_ms);
+        let start = window.start();
+        while to < samples.len() && samples[to].t <= window.end {
+            to += 1;
+        }
+        while from < to && samples[from].t <= start {
+            from += 1;
+        }
+        let inside = &samples[from..to];
+        let value = if inside.is_empty() { None } else { f(&WindowAt { samples: inside, window, step, time }) };
+        values.push(value.unwrap_or(ABSENT));
+    }
+    values
+}
+
+/// The samples without staleness markers; copied only when there are any.
+fn without_markers(samples: &[Sample]) -> Cow<'_, [Sample]> {
+    if samples.iter().any(|sample| is_stale(sample.v)) {
+        return Cow::Owned(samples.iter().filter(|sample| !is_stale(sample.v)).copied().collect());
+    }
+    Cow::Borrowed(samples)
+}
+
+fn row_samples(row: Row, steps: &Steps) -> SeriesData {
+    let points = steps.times().zip(&row.values).filter(|(_, v)| !is_absent(**v)).map(|(t, v)| Sample { t, v: *v });
+    let samples: Vec<Sample> = points.collect();
+    SeriesData { labels: row.labels, samples: samples.into() }
+}

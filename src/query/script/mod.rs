@@ -1,0 +1,56 @@
+//! Test scripts: load series, evaluate, compare.
+//!
+//! The format is that of Prometheus' own engine tests, so that one runner drives them, the tests of jobs (`prefold test`) and
+//! ours. What a command's answer comes from is the caller's: an engine, or a job's views.
+
+mod expectation;
+mod parse;
+mod run;
+
+pub use expectation::{Expectation, ExpectedValue, TextMatch};
+pub use parse::parse;
+pub use run::{Outcome, Verdict, run};
+
+use super::load::SeriesLine;
+use crate::model::Timestamp;
+
+/// A script's commands in order.
+#[derive(Debug, Default)]
+pub struct Script {
+    pub commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+pub enum Command {
+    /// Forgets all series.
+    Clear,
+    Load(LoadCommand),
+    Eval(EvalCommand),
+}
+
+/// `load <gap>` and its series.
+#[derive(Debug, Default)]
+pub struct LoadCommand {
+    /// Milliseconds between items.
+    pub gap_ms: i64,
+    pub series: Vec<SeriesLine>,
+    /// Metrics that the script also loads as native histograms, which are not kept.
+    pub native_histograms: Vec<String>,
+}
+
+/// `eval ...` and what it must give.
+#[derive(Clone, Debug)]
+pub struct EvalCommand {
+    /// Counted from 1.
+    pub line: usize,
+    pub query: String,
+    pub time: EvalTime,
+    pub expectation: Expectation,
+}
+
+/// At what time or times a query is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvalTime {
+    Instant(Timestamp),
+    Range { start: Timestamp, end: Timestamp, step_ms: i64 },
+}

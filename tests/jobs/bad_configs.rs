@@ -1,0 +1,122 @@
+//! Configuration texts and the problems they have, each at its place.
+
+use std::path::Path;
+
+use prefold::node::config::{
+    ByteSize, Clients, Edge, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind, check_config, read_config,
+};
+
+use super::check_problems;
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let checked = check_config(Path::new("f"), text);
+    check_problems(&checked.problems, expected, text);
+    assert_eq!(checked.config.is_none(), !expected.is_empty());
+}
+
+#[test]
+fn no_configuration_is_one() {
+    for text in ["", "# nothing\n", "{}"] {
+        let config = read_config(Path::new("f"), text).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:9480");
+        assert_eq!((config.data_dir, config.jobs), ("./prefold-data".into(), "./jobs".into()));
+        assert!(config.upstream.is_none() && config.scrape_configs.is_none() && !config.web.enable_lifecycle);
+        let log = config.log.embedded;
+        assert_eq!((log.partitions, log.retention, log.retention_bytes), (4, Millis(21_600_000), ByteSize(8 << 30)));
+        assert_eq!((config.ingest.body_bytes_max, config.limits.query_steps_max), (ByteSize(32 << 20), 11_000));
+    }
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r"
+listen: 0.0.0.0:80
+data_dir: /d
+jobs: /j
+upstream:
+  url: https://u:9090/prometheus/
+  timeout: 10s
+  kind: victoriametrics
+  clients: trusted
+  edge: upstream
+  trust: always
+  headers: { Authorization: Bearer x }
+log:
+  embedded: { partitions: 8, retention: 1d, retention_bytes: 1TiB }
+  log_time: samples
+ingest:
+  sender_header: X-S
+  sender_labels: [cluster]
+  new_senders: whole
+  drop_labels: [pod_uid]
+  body_bytes_max: 1048576
+limits:
+  labels_per_series_max: 1
+  label_name_bytes_max: 2
+  label_value_bytes_max: 3
+  query_samples_max: 4
+  query_series_max: 5
+  query_steps_max: 6
+  query_concurrency_max: 7
+  query_timeout: 8s
+  http_connections_max: 9
+  header_read_timeout: 1s
+web: { enable_lifecycle: true, enable_admin_api: true }
+";
+    let config = read_config(Path::new("f"), text).unwrap();
+    let upstream = config.upstream.unwrap();
+    assert_eq!((upstream.url.as_str(), upstream.timeout), ("https://u:9090/prometheus", Millis(10_000)));
+    assert_eq!((upstream.kind, upstream.clients), (UpstreamKind::VictoriaMetrics, Clients::Trusted));
+    assert_eq!((upstream.edge, upstream.trust), (Edge::Upstream, Trust::Always));
+    assert_eq!(upstream.headers["Authorization"].reveal(), "Bearer x");
+    assert!(!format!("{:?}", upstream.headers).contains("Bearer"));
+    assert_eq!((config.log.embedded.retention_bytes, config.log.log_time), (ByteSize(1 << 40), LogTimeSource::Samples));
+    assert_eq!((config.ingest.new_senders, config.ingest.body_bytes_max), (NewSenders::Whole, ByteSize(1 << 20)));
+    assert_eq!((config.ingest.sender_labels, config.ingest.drop_labels), (vec!["cluster".into()], vec!["pod_uid".into()]));
+    let l = config.limits;
+    assert_eq!([l.labels_per_series_max, l.label_name_bytes_max, l.label_value_bytes_max], [1, 2, 3]);
+    assert_eq!([l.query_samples_max, l.query_series_max, l.query_steps_max, l.query_concurrency_max], [4, 5, 6, 7]);
+    assert_eq!((l.query_timeout, l.http_connections_max, l.header_read_timeout), (Millis(8000), 9, Millis(1000)));
+    assert!(config.web.enable_lifecycle && config.web.enable_admin_api);
+}
+
+#[test]
+fn problems_name_their_place() {
+    check("listen: [", &["2:1: not YAML: "]);
+    check("listne: a:1\nupstream:\n  timeout: 10", &[
+        "1:1: listne: is not a known key; did you mean `listen`?",
+        "3:3: upstream.url: is missing; add it: Its address",
+        "3:12: upstream.timeout: must be a string, not a number; write it like \"30s\"",
+    ]);
+    check("listen: 9480", &["1:9: listen: must be a string, not a number; write it like \"127.0.0.1:9480\""]);
+    check("listen: :9480", &["1:9: listen: \":9480\" names no host; write it like"]);
+    check("log:\n  kafka: { brokers: [a] }", &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"]);
+    check("upstream: { url: http://a, clients: checked }", &[
+        "1:37: upstream.clients: this version does not support \"checked\" yet; use forward, or trusted",
+    ]);
+    check("upstream: { url: a:9090, kind: promethues, edge: none }", &[
+        "1:18: upstream.url: \"a:9090\" is not an http:// or https:// address",
+        "1:32: upstream.kind: must be one of auto, prometheus, victoriametrics, thanos, mimir, m3, not \"promethues\"; did you mean prometheus?",
+        "1:50: upstream.edge: must be one of omit, upstream, not \"none\"",
+    ]);
+    check("log: { embedded: { partitions: 0, retention: 1m, retention_bytes: 8GB } }", &[
+        "1:32: log.embedded.partitions: must be between 1 and 1024, not 0",
+        "1:46: log.embedded.retention: must be between 10m and 365d, not 1m",
+        "1:67: log.embedded.retention_bytes: not a valid size: \"8GB\" (write it like",
+    ]);
+    check("ingest:\n  body_bytes_max: 1KiB\n  drop_labels: [ok, a-b]\n  sender_header: 'a b'", &[
+        "2:19: ingest.body_bytes_max: must be at least 64KiB, not 1KiB",
+        "3:21: ingest.drop_labels[1]: \"a-b\" is not a label name",
+        "4:18: ingest.sender_header: \"a b\" is not the name of a header",
+    ]);
+    check("limits: { query_steps_max: 0, query_timeout: 0 }\nweb: { enable_lifecycle: yes }", &[
+        "1:28: limits.query_steps_max: must be at least 1, not 0",
+        "1:46: limits.query_timeout: must be between 100ms and 1h, not 0",
+        "2:26: web.enable_lifecycle: must be true or false, not a string",
+    ]);
+    check("upstream: { url: http://a, headers: { 'a b': x, c: \"d\\ne\" } }", &[
+        "1:39: upstream.headers: \"a b\" is not the name of a header",
+        "1:52: upstream.headers.c: a header's value has only printable",
+    ]);
+}

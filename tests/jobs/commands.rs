@@ -1,0 +1,107 @@
+//! `prefold check` and `prefold test` as commands: what they print where, and their exit status.
+
+use std::path::{Path, PathBuf};
+
+use prefold::cli::check::{self, CheckArgs};
+use prefold::cli::test::{self, EvalReport, JobTester, TestArgs};
+use prefold::plan::Job;
+
+const JOB: &str = r#"{"name":"a","rules":[{"expr":"sum(max_over_time(x[7d]))","step":"1m","record":"r"}]}"#;
+
+fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// Exit status, stdout, stderr; the directory's name is left out.
+fn run(path: &Path, args: CheckArgs) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = check::report(&args, &mut out, &mut err).unwrap();
+    (status, shown(path, out), shown(path, err))
+}
+
+fn shown(path: &Path, bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap().replace(&format!("{}/", path.display()), "")
+}
+
+fn paths(path: &Path) -> CheckArgs {
+    CheckArgs { paths: vec![path.to_owned()], ..CheckArgs::default() }
+}
+
+#[test]
+fn check_says_what_is_there() {
+    let dir = dir(&[("a.json", JOB), ("c.yaml", "log: { embedded: { retention: 30d } }")]);
+    let (status, out, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert_eq!(out, "c.yaml: ok\na.json: job a, rules: 1\n  r = sum by () (max_over_time(x[1w])) every 1m\n");
+}
+
+#[test]
+fn check_points_at_problems() {
+    let dir = dir(&[("a.json", "{\n  \"name\": \"A\",\n\t\"rules\": []}"), ("c.yaml", "jbos: x")]);
+    let (status, out, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!((status, out.as_str()), (1, ""));
+    let expected = "c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?\n    | jbos: x\n    | ^\n\
+        a.json:2:11: name: \"A\" is not a job name; use 1 to 100 lower case letters, digits and hyphens\n    |   \"name\": \"A\",\n    |           ^\n\
+        a.json:3:11: rules: must not be empty\n    |  \"rules\": []}\n    |           ^\n";
+    assert_eq!(err, expected);
+}
+
+/// The default log keeps 6h; seven days, 30 s and 10 minutes are needed.
+#[test]
+fn check_names_views_that_the_log_cannot_rebuild() {
+    let dir = dir(&[("a.json", JOB), ("c.yaml", "jobs: .")]);
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!(status, 0);
+    let expected = "a.json:1:1: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart takes 7d10m30s; \
+        set log.embedded.retention to 7d10m30s or more\n";
+    assert!(err.starts_with(expected), "{err}");
+}
+
+#[test]
+fn check_names_what_it_cannot_read() {
+    let dir = dir(&[]);
+    assert_eq!(run(dir.path(), paths(dir.path())).0, 3);
+    let (status, _, err) = run(dir.path(), paths(&dir.path().join("absent.json")));
+    assert!(status == 3 && err.contains("absent.json"), "{err}");
+}
+
+/// Answers what it is told to, after looking at what it is given.
+struct Told(Result<Vec<EvalReport>, String>);
+
+impl JobTester for Told {
+    fn run(&self, jobs: &[Job], script: &str) -> Result<Vec<EvalReport>, String> {
+        assert_eq!((jobs.len(), script), (1, "the script"));
+        self.0.clone()
+    }
+}
+
+#[track_caller]
+fn check_test(files: &[(&str, &str)], told: Result<Vec<EvalReport>, String>, expected: (u8, &str)) {
+    let dir = dir(files);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = TestArgs { paths: vec![PathBuf::from(dir.path())] };
+    let status = test::report(&args, &Told(told), &mut out, &mut err).unwrap();
+    assert_eq!((status, shown(dir.path(), out).as_str()), expected, "{}", shown(dir.path(), err));
+}
+
+#[test]
+fn test_reports_every_eval() {
+    let report = |line, passed, message: &str| EvalReport { line, passed, message: message.to_owned() };
+    let both = [("a.json", JOB), ("a.test", "the script")];
+    check_test(&both, Ok(vec![report(3, true, "")]), (0, "PASS a.test:3\n1 passed, 0 failed\n"));
+    check_test(
+        &both,
+        Ok(vec![report(3, true, ""), report(5, false, "expected 1, got 2")]),
+        (1, "PASS a.test:3\nFAIL a.test:5: expected 1, got 2\n1 passed, 1 failed\n"),
+    );
+    check_test(&both, Ok(vec![]), (1, "FAIL a.test: the script has no eval, so it tests nothing\n0 passed, 1 failed\n"));
+    check_test(&both, Err("line 1: no".to_owned()), (1, "FAIL a.test: line 1: no\n0 passed, 1 failed\n"));
+    let alone = "FAIL a.test: no such file; a job carries its test beside it\n0 passed, 1 failed\n";
+    check_test(&[("a.json", JOB)], Ok(vec![]), (1, alone));
+    check_test(&[("a.json", "{"), ("a.test", "the script")], Ok(vec![]), (1, "0 passed, 1 failed\n"));
+    check_test(&[("c.yaml", "")], Ok(vec![]), (3, ""));
+}
