@@ -1,5 +1,6 @@
 //! Prefold folds metrics before anyone asks for them. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod compile;
 pub mod dataflow;
 pub mod function;

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::model::time::format_duration;
 use crate::node::config::{CheckedConfig, Config, check_config, sources};
-use crate::plan::Job;
+use crate::plan::spec::tree::{Place, parse_json};
 use crate::plan::spec::{Checked, Problem, ReadOptions, Severity, check_jobs, plan_text, schema};
+use crate::plan::{Job, Rule};
 
 /// Ahead of the longest window: what a log must hold beyond it, for records out of their order.
 const LOG_SLACK_MS: i64 = 600_000;
+
+/// The files' texts.
+type Texts<'a> = HashMap<&'a Path, &'a str>;
 
 /// Checks job files and configuration.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -57,16 +61,16 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
     let configs: Vec<CheckedConfig> = sources.configs.iter().map(|(file, text)| check_config(file, text)).collect();
     let config = configs.iter().find_map(|checked| checked.config.as_ref());
     let mut checked = check_jobs(&sources.jobs, &ReadOptions::default());
+    let texts: Texts = sources.jobs.iter().chain(&sources.configs).map(|(f, t)| (f.as_path(), t.as_str())).collect();
     if let Some(config) = config {
-        checked.problems.extend(beyond_the_log(&checked.jobs, config));
+        checked.problems.extend(beyond_the_log(&checked.jobs, config, &texts));
     }
-    let texts: HashMap<&PathBuf, &String> = sources.jobs.iter().chain(&sources.configs).map(|(f, t)| (f, t)).collect();
     let problems = configs.iter().flat_map(|checked| &checked.problems).chain(&checked.problems);
     let mut refused = false;
     for problem in problems {
         refused |= problem.is_error();
         writeln!(err, "{problem}")?;
-        let text = texts.get(&problem.file).map_or("", |text| text.as_str());
+        let text = texts.get(problem.file.as_path()).copied().unwrap_or_default();
         err.write_all(snippet(problem, text).as_bytes())?;
     }
     if refused {
@@ -106,14 +110,16 @@ fn summary(job: &Job, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Views whose values cannot be rebuilt after a restart, because the log forgets too early.
-fn beyond_the_log(jobs: &[Job], config: &Config) -> Vec<Problem> {
+fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Problem> {
     let retention_ms = config.log.embedded.retention.0;
     let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
     let needs = rules.map(|(job, rule)| (job, rule, rule.view.reach_ms() + rule.view.max_delay_ms + LOG_SLACK_MS));
-    let problems = needs.filter(|(_, _, needed_ms)| *needed_ms > retention_ms).map(|(job, rule, needed_ms)| Problem {
+    let too_long = needs.filter(|(_, _, needed_ms)| *needed_ms > retention_ms);
+    let problems = too_long.map(|(job, rule, needed_ms)| (job, rule, needed_ms, rule_place(job, rule, texts)));
+    let problems = problems.map(|(job, rule, needed_ms, place)| Problem {
         file: job.file.clone(),
-        line: 1,
-        column: 1,
+        line: place.line,
+        column: place.column,
         field: format!("rules[{}]", rule.index),
         severity: Severity::Warning,
         message: format!(
@@ -125,6 +131,12 @@ fn beyond_the_log(jobs: &[Job], config: &Config) -> Vec<Problem> {
         remedy: format!("set log.embedded.retention to {} or more", format_duration(needed_ms)),
     });
     problems.collect()
+}
+
+fn rule_place(job: &Job, rule: &Rule, texts: &Texts<'_>) -> Place {
+    let tree = texts.get(job.file.as_path()).and_then(|text| parse_json(text).ok());
+    let rule = tree.as_ref().and_then(|tree| tree.get("rules")).and_then(|rules| rules.items().get(rule.index));
+    rule.map_or(Place::START, |node| node.place)
 }
 
 /// The line of a problem, with a mark under its place; long lines are cut around it.

@@ -1,5 +1,12 @@
 //! HTTP in: remote write and scraping, checked, bounded, and appended to the log before anyone is told so.
 
+pub mod exposition;
 pub mod gateway;
 pub mod limits;
 pub mod remote_write;
+pub mod scrape {
+    pub mod config {
+        #[derive(Clone, Debug, serde::Deserialize)]
+        pub struct ScrapeConfig {}
+    }
+}

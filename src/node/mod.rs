@@ -1,6 +1,12 @@
 //! The node: wiring, configuration, clock, metrics, shutdown. The only place that sees everyone.
 
+pub mod assembly;
 pub mod begin;
 pub mod clock;
+pub mod config;
+pub mod http;
+pub mod jobs;
 pub mod lane;
+pub mod metrics;
+pub mod replay;
 pub mod stream;

@@ -198,7 +198,7 @@ impl Streaming {
         });
         let starts = starts.collect();
         if !spans.is_empty() {
-            self.commit(Commit { spans, ..Commit::default() })?;
+            self.commit(Commit { log_incarnation: self.log.incarnation(), spans, ..Commit::default() })?;
         }
         Ok(starts)
     }
@@ -390,6 +390,7 @@ impl Streaming {
         let kept = Commit {
             results: commit.results.extract_if(.., |result| views.contains(&result.view)).collect(),
             final_to: commit.final_to.extract_if(.., |(view, _)| views.contains(view)).collect(),
+            log_incarnation: commit.log_incarnation,
             ..Commit::default()
         };
         if !kept.is_idle() {
@@ -423,7 +424,7 @@ fn resume_ms(plan: &OperatorsPlan) -> i64 {
 }
 
 /// Tells the store what each view is, so that its results stay readable when its job is gone.
-fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
+pub fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
     for entry in catalog.entries() {
         let view = &entry.view;
         let text = serde_json::json!({

@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod job;
 pub mod normalize;
+pub mod spec;
 pub mod view;
 
 pub use catalog::{Catalog, CatalogEntry};

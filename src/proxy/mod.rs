@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use dashmap::DashMap;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::Clock;
 use crate::plan::{Catalog, Job};
@@ -59,11 +60,23 @@ pub struct Proxy {
 }
 
 /// What was answered how.
-#[derive(Default)]
 pub struct Counters {
     answers: [AtomicU64; Answered::ALL.len()],
-    seconds: [AtomicU64; Answered::ALL.len()],
+    durations: [Histogram; Answered::ALL.len()],
     refusals: DashMap<&'static str, u64>,
+}
+
+/// Seconds: from an answer out of the store to one that upstream took long over.
+pub const DURATION_BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            durations: std::array::from_fn(|_| Histogram::new(DURATION_BUCKETS)),
+            refusals: DashMap::new(),
+        }
+    }
 }
 
 /// How a query was answered: the header `X-Prefold-Answer`.
@@ -97,17 +110,19 @@ impl Answered {
 impl Counters {
     pub fn answered(&self, how: Answered, took: Duration) {
         self.answers[how as usize].fetch_add(1, Ordering::Relaxed);
-        self.seconds[how as usize].fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.durations[how as usize].observe(took.as_secs_f64());
     }
 
     pub fn refused(&self, slug: &'static str) {
         *self.refusals.entry(slug).or_insert(0) += 1;
     }
 
-    /// Answers of a kind, and the seconds they took together.
-    pub fn of(&self, how: Answered) -> (u64, f64) {
-        let micros = self.seconds[how as usize].load(Ordering::Relaxed);
-        (self.answers[how as usize].load(Ordering::Relaxed), micros as f64 / 1e6)
+    pub fn answers(&self, how: Answered) -> u64 {
+        self.answers[how as usize].load(Ordering::Relaxed)
+    }
+
+    pub fn durations(&self, how: Answered) -> &Histogram {
+        &self.durations[how as usize]
     }
 
     pub fn refusals(&self) -> Vec<(&'static str, u64)> {

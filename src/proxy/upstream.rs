@@ -134,6 +134,18 @@ impl Upstream {
         Ok(points.collect())
     }
 
+    /// What upstream calls its version.
+    ///
+    /// # Errors
+    /// What upstream or the way there said.
+    pub async fn version(&self) -> Result<String, String> {
+        let url = format!("{}/api/v1/status/buildinfo", self.url);
+        let answer = self.client.get(url).send().await.map_err(|error| format!("upstream cannot be asked: {error}"))?;
+        let body = answer.bytes().await.map_err(|error| format!("upstream's answer broke off: {error}"))?;
+        let info: serde_json::Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        Ok(info["data"]["version"].as_str().unwrap_or("unknown").to_owned())
+    }
+
     async fn ask<T: for<'de> Deserialize<'de>>(
         &self,
         headers: &HeaderMap,

@@ -77,8 +77,7 @@ impl Annotations {
     }
 
     pub fn possible_non_counter(&mut self, metric: &str, source: SourceRange) {
-        let text =
-            format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}");
+        let text = format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}");
         self.add(Severity::Info, text, source, None);
     }
 

@@ -54,13 +54,23 @@ mod tests {
 
     #[test]
     fn numbers_look_like_go() {
-        for (v, expected) in [(1.0, "1"), (0.1, "0.1"), (1e6, "1e+06"), (123456.0, "123456"), (1.5e7, "1.5e+07"), (1e-5, "1e-05"), (f64::INFINITY, "+Inf")] {
+        for (v, expected) in [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1e6, "1e+06"),
+            (123456.0, "123456"),
+            (1.5e7, "1.5e+07"),
+            (1e-5, "1e-05"),
+            (f64::INFINITY, "+Inf"),
+        ] {
             assert_eq!(general(v), expected);
         }
         for (v, expected) in [(0.123, "0.12"), (100.0, "1e+02"), (5.0, "5"), (99.0, "99"), (1e-12, "1e-12")] {
             assert_eq!(two_digits(v), expected);
         }
-        for (v, expected) in [(1e21, "1000000000000000000000"), (-0.5, "-0.5"), (f64::NAN, "NaN"), (f64::NEG_INFINITY, "-Inf")] {
+        for (v, expected) in
+            [(1e21, "1000000000000000000000"), (-0.5, "-0.5"), (f64::NAN, "NaN"), (f64::NEG_INFINITY, "-Inf")]
+        {
             assert_eq!(plain(v), expected);
         }
         for (v, expected) in [(1.0, "1.0"), (0.0, "0.0"), (0.99, "0.99"), (f64::INFINITY, "+Inf")] {

@@ -161,14 +161,11 @@ fn escaped(chars: &mut std::str::CharIndices<'_>, bytes: &mut Vec<u8>) -> Option
 /// Appends what one word of the values stands for.
 fn unfold(word: &str, items: &mut Vec<Option<f64>>) -> Result<(), String> {
     let wrong = || format!("bad sample value {word:?}");
-    let (head, times) = match word.rsplit_once('x') {
-        Some((head, tail)) if !head.is_empty() && !head.ends_with(['0', '-']) | head.contains(['+', '_']) | is_counted(head, tail) => {
-            match tail.parse::<usize>() {
-                Ok(times) => (head, Some(times)),
-                Err(_) => (word, None),
-            }
-        }
-        _ => (word, None),
+    // `0x10` is a zero and ten more, never a hexadecimal number: Prometheus reads it so here.
+    let counted = word.rsplit_once('x').filter(|(head, tail)| !head.is_empty() && tail.bytes().all(|b| b.is_ascii_digit()));
+    let (head, times) = match counted {
+        Some((head, tail)) => (head, Some(tail.parse::<usize>().map_err(|_| wrong())?)),
+        None => (word, None),
     };
     if times.is_some_and(|times| times > ITEMS_MAX) {
         return Err(format!("{word:?} stands for more than {ITEMS_MAX} items"));
@@ -191,11 +188,6 @@ fn unfold(word: &str, items: &mut Vec<Option<f64>>) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether `head x tail` is a count and not a hexadecimal number such as `0x10`.
-fn is_counted(head: &str, tail: &str) -> bool {
-    !matches!(head, "0" | "-0" | "+0") || tail.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `a+b` or `a-b`: the first value and the step.
@@ -244,7 +236,11 @@ mod tests {
         check("up 1", "up", &[1.0]);
         check(r#"m{a="b", c="d\"e"} 0+10x3 _ 2x2"#, r#"m{a="b", c="d\"e"}"#, &[0.0, 10.0, 20.0, 30.0, -1.0, 2.0, 2.0, 2.0]);
         check("m 5-1x2 _x2 7", "m", &[5.0, 4.0, 3.0, -1.0, -1.0, 7.0]);
-        check("m 1e3+1e2x1 -2-3x1 +Inf 0x3 0x0 1m", "m", &[1000.0, 1100.0, -2.0, -5.0, f64::INFINITY, 0.0, 0.0, 0.0, 0.0, 0.0, 60.0]);
+        check(
+            "m 1e3+1e2x1 -2-3x1 +Inf 0x3 0x0 1m",
+            "m",
+            &[1000.0, 1100.0, -2.0, -5.0, f64::INFINITY, 0.0, 0.0, 0.0, 0.0, 0.0, 60.0],
+        );
         check(r#"{"my.name", "a.b"='c'} NaN"#, r#"my.name{a.b="c"}"#, &[f64::NAN]);
         check("{} 3", "{}", &[3.0]);
         check("m 0+0x2", "m", &[0.0, 0.0, 0.0]);
@@ -253,7 +249,7 @@ mod tests {
     #[test]
     fn stale_is_the_marker_and_bad_lines_are_named() {
         assert!(crate::model::is_stale(series_line("m stale").unwrap().1[0].unwrap()));
-        for line in ["m 1+2", "m{a} 1", "m{a=\"b\" 1", "m x3", "m 1x99999999999", "m 1 foo", "m {{}}"] {
+        for line in ["m 1+2", "m{a} 1", "m{a=\"b\" 1", "m x3", "m 1x99999999999", "m 1 foo", "m {{}}", "m 0xff+1", "m 1x"] {
             assert!(series_line(line).is_err(), "{line}");
         }
         let mut source = MemorySource::new();

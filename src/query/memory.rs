@@ -79,8 +79,7 @@ impl MemorySource {
         let narrowing = selector.matchers().iter().enumerate().filter_map(|(place, matcher)| {
             let accepted = matcher.accepted().filter(|accepted| !accepted.contains(""))?;
             let values = self.postings.get(&matcher.name);
-            let lists: Vec<&[u32]> =
-                accepted.iter().filter_map(|value| values?.get(value)).map(Vec::as_slice).collect();
+            let lists: Vec<&[u32]> = accepted.iter().filter_map(|value| values?.get(value)).map(Vec::as_slice).collect();
             Some((lists.iter().map(|list| list.len()).sum::<usize>(), lists, place))
         });
         let Some((count, lists, place)) = narrowing.min_by_key(|(count, _, _)| *count) else {
@@ -145,18 +144,23 @@ mod tests {
             .map(|(name, x)| (Labels::from_pairs([("__name__", name), ("x", x)]), vec![point(20), point(10)]))
             .collect();
         source.add(Labels::from_pairs([("__name__", "c")]), vec![point(99)]);
-        source.add(Labels::from_pairs([("__name__", "a"), ("x", "1")]), vec![Sample { t: Timestamp(20), v: 5.0 }, point(30)]);
+        source
+            .add(Labels::from_pairs([("__name__", "a"), ("x", "1")]), vec![Sample { t: Timestamp(20), v: 5.0 }, point(30)]);
         source
     }
 
     #[track_caller]
     fn check(matchers: &[(&str, MatchOp, &str)], from: i64, to: i64, expected: &str) {
         let matchers = matchers.iter().map(|(name, op, value)| Matcher::new(*name, *op, *value).unwrap()).collect();
-        let selector = VectorSelector { selector: Selector::new(matchers), shift: TimeShift::default(), origin: Origin::Samples };
+        let selector =
+            VectorSelector { selector: Selector::new(matchers), shift: TimeShift::default(), origin: Origin::Samples };
         let (from, to) = (Timestamp(from), Timestamp(to));
         let request = SelectRequest { selector: &selector, from, to, series_max: 3, samples_max: 100 };
         let text = match source().select(&request) {
-            Ok(series) => series.iter().map(|s| format!("{} {:?};", s.labels, s.samples.iter().map(|s| s.v).collect::<Vec<_>>())).collect(),
+            Ok(series) => series
+                .iter()
+                .map(|s| format!("{} {:?};", s.labels, s.samples.iter().map(|s| s.v).collect::<Vec<_>>()))
+                .collect(),
             Err(error) => error.message,
         };
         assert_eq!(text, expected);

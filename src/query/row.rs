@@ -139,12 +139,16 @@ mod tests {
 
     #[test]
     fn equal_rows_join_where_they_do_not_overlap() {
-        let (a, b) = (row(&[("__name__", "a"), ("l", "1")], &[1.0, ABSENT]), row(&[("__name__", "b"), ("l", "1")], &[ABSENT, 2.0]));
+        let (a, b) =
+            (row(&[("__name__", "a"), ("l", "1")], &[1.0, ABSENT]), row(&[("__name__", "b"), ("l", "1")], &[ABSENT, 2.0]));
         let joined = drop_names(vec![a.clone(), b.clone()]).unwrap();
         assert_eq!((joined.len(), joined[0].values.clone()), (1, vec![1.0, 2.0]));
         assert!(drop_names(vec![a.clone(), a.clone()]).is_ok(), "the same name twice cannot come from a selector");
         assert!(drop_names_of_distinct(vec![a.clone(), b]).is_err());
-        assert_eq!(drop_names(vec![a.clone(), row(&[("__name__", "b"), ("l", "1")], &[3.0, ABSENT])]).unwrap_err(), QueryError::same_labelset());
+        assert_eq!(
+            drop_names(vec![a.clone(), row(&[("__name__", "b"), ("l", "1")], &[3.0, ABSENT])]).unwrap_err(),
+            QueryError::same_labelset()
+        );
         assert!(Row::new(a.labels, vec![ABSENT; 2]).is_none());
     }
 }

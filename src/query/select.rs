@@ -42,9 +42,7 @@ impl Evaluator<'_> {
         to: Timestamp,
     ) -> Result<Arc<Vec<SeriesData>>, QueryError> {
         let known = self.selections.kept.iter().find(|known| {
-            (known.from, known.to) == (from, to)
-                && known.origin == selector.origin
-                && known.selector == selector.selector
+            (known.from, known.to) == (from, to) && known.origin == selector.origin && known.selector == selector.selector
         });
         if let Some(known) = known {
             return Ok(Arc::clone(&known.series));
@@ -54,7 +52,8 @@ impl Evaluator<'_> {
         let series = self.source.select(&SelectRequest { selector, from, to, series_max, samples_max })?;
         let samples: usize = series.iter().map(|one| one.samples.len()).sum();
         if series.len() > series_max {
-            let message = format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
+            let message =
+                format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
             return Err(QueryError::execution(message));
         }
         self.stats.series_read += series.len();

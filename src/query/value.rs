@@ -22,7 +22,10 @@ pub enum Value {
     Vector(Vec<VectorPoint>),
     /// Sorted by labels after a range query.
     Matrix(Vec<MatrixSeries>),
-    String { t: Timestamp, text: String },
+    String {
+        t: Timestamp,
+        text: String,
+    },
 }
 
 /// One series of an instant vector.

@@ -17,7 +17,7 @@ use crate::promql::Grouping;
 pub(super) fn choose<'a>(wanted: &Wanted<'_>, catalog: &'a Catalog) -> Result<(&'a Arc<CatalogEntry>, Draft), Refusal> {
     let metric = wanted.shape.selector.metric();
     let mut best: Option<(&Arc<CatalogEntry>, Draft)> = None;
-    let mut furthest = (0, Refusal::NoViewForMetric { metric: metric.map(Into::into) });
+    let mut furthest = (0, Box::new(Refusal::NoViewForMetric { metric: metric.map(Into::into) }));
     for entry in catalog.candidates(metric) {
         match attempt(wanted, entry) {
             Ok(draft) => {
@@ -29,14 +29,14 @@ pub(super) fn choose<'a>(wanted: &Wanted<'_>, catalog: &'a Catalog) -> Result<(&
             Err(_) => {}
         }
     }
-    best.ok_or(furthest.1)
+    best.ok_or(*furthest.1)
 }
 
 /// Runs the conditions in order.
-fn attempt(wanted: &Wanted<'_>, have: &CatalogEntry) -> Result<Draft, (usize, Refusal)> {
+fn attempt(wanted: &Wanted<'_>, have: &CatalogEntry) -> Result<Draft, (usize, Box<Refusal>)> {
     let mut draft = Draft::default();
     for (passed, condition) in CONDITIONS.iter().enumerate() {
-        condition(wanted, have, &mut draft).map_err(|refusal| (passed, refusal))?;
+        condition(wanted, have, &mut draft).map_err(|refusal| (passed, Box::new(refusal)))?;
     }
     Ok(draft)
 }

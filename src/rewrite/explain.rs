@@ -86,7 +86,7 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}\n", self.query)?;
         match (self.whole, self.views.is_empty()) {
             (true, _) => writeln!(f, "is answered from views:\n")?,
-            (false, false) => writeln!(f, "is answered in part from views, {} selectors are left:\n", self.selectors_left)?,
+            (false, false) => writeln!(f, "is answered in part from views (selectors left: {}):\n", self.selectors_left)?,
             (false, true) => writeln!(f, "is not answered from views:\n")?,
         }
         for line in self.tree.lines() {
@@ -98,7 +98,8 @@ impl fmt::Display for Explanation {
         }
         for refusal in &self.refusals {
             writeln!(f, "\n{}: {}", refusal.slug, refusal.sentence)?;
-            if let Some(part) = self.query.get(refusal.start as usize..refusal.end as usize).filter(|part| !part.is_empty()) {
+            if let Some(part) = self.query.get(refusal.start as usize..refusal.end as usize).filter(|part| !part.is_empty())
+            {
                 writeln!(f, "  in: {part}")?;
             }
             writeln!(f, "  {}", refusal.remedy)?;

@@ -120,8 +120,10 @@ mod tests {
 
     #[track_caller]
     fn check(within: &[(i64, i64, TimeShift)], own: TimeShift, step: i64, expected: Option<(i64, i64)>, back_ms: i64) {
-        let within: Vec<Enclosing> =
-            within.iter().map(|(range_ms, step_ms, shift)| Enclosing { range_ms: *range_ms, step_ms: *step_ms, shift: *shift }).collect();
+        let within: Vec<Enclosing> = within
+            .iter()
+            .map(|(range_ms, step_ms, shift)| Enclosing { range_ms: *range_ms, step_ms: *step_ms, shift: *shift })
+            .collect();
         let read = ViewRead::new(ViewId(1), own, &within);
         assert_eq!(read.grid_points(Timestamp(step)).map(|(a, b)| (a.0, b.0)), expected);
         assert_eq!(read.back_ms, back_ms);

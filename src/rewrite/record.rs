@@ -65,13 +65,8 @@ fn residual(selector: &VectorSelector, record: &str, labels: &Labels) -> Vec<Mat
 fn labelled(value: Expr, name: &str, text: &str) -> Expr {
     let source = value.source;
     let string = |text: String| Expr::new(ExprKind::String(text), source);
-    let args = vec![
-        value,
-        string(name.to_owned()),
-        string(text.replace('$', "$$")),
-        string(String::new()),
-        string(String::new()),
-    ];
+    let args =
+        vec![value, string(name.to_owned()), string(text.replace('$', "$$")), string(String::new()), string(String::new())];
     Expr::new(ExprKind::Call { function: SmolStr::new_static("label_replace"), args }, source)
 }
 

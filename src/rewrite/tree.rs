@@ -69,7 +69,10 @@ fn selected(selector: &VectorSelector, catalog: &Catalog, range: String) -> Stri
         let field = fields.get(usize::from(*field)).copied().unwrap_or("?");
         let _ = write!(text, " ({field}; {})", ViewName::of(entry));
     }
-    format!("{text} {}{range}{shift}", selector.selector)
+    if !selector.selector.matchers().is_empty() {
+        let _ = write!(text, " {}", selector.selector);
+    }
+    format!("{text}{range}{shift}")
 }
 
 fn shifted(shift: &TimeShift) -> String {

@@ -117,7 +117,7 @@ pub fn decode(bytes: &[u8], fields: usize) -> Result<Piece, Malformed> {
 
 fn all_present(slots: u8) -> Vec<u8> {
     let mut presence = vec![0xff; usize::from(slots / 8)];
-    if slots % 8 > 0 {
+    if !slots.is_multiple_of(8) {
         presence.push((1 << (slots % 8)) - 1);
     }
     presence

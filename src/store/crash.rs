@@ -1,0 +1,364 @@
+//! Tests that stop the store at every write, or deny it room, and look at what is left.
+//!
+//! They see what is lost, doubled or half applied across a crash. They do not see whether the values are right to begin
+//! with: the states compared are those of an undisturbed run, which reference.rs compares with a naive model.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::disk::{Disk, DiskFile};
+use super::files::FileKind;
+use super::reference::{Dump, commit_of, describe, dump, small_options, view_id};
+use super::{Durability, Store, StoreError, StoreOptions};
+use crate::model::{SpanReason, Timestamp, Uncover};
+
+/// What of a write that was not flushed a crash keeps or loses at once.
+const PAGE_BYTES: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+struct Body {
+    durable: Vec<u8>,
+    now: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Folder {
+    bodies: Vec<Body>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    /// Names set or removed since they were durable.
+    unsynced: Vec<(String, Option<usize>)>,
+    /// Changes of the disk so far.
+    changes: u64,
+    /// Changes from this one on fail.
+    stop_at: Option<u64>,
+    /// Changes in this range find no room.
+    full: std::ops::Range<u64>,
+}
+
+impl Folder {
+    fn change(&mut self) -> io::Result<()> {
+        self.changes += 1;
+        if self.stop_at.is_some_and(|at| self.changes >= at) {
+            return Err(io::Error::other("the machine stopped"));
+        }
+        if self.full.contains(&self.changes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn set_name(&mut self, name: &str, body: Option<usize>) {
+        match body {
+            Some(body) => drop(self.names.insert(name.to_owned(), body)),
+            None => drop(self.names.remove(name)),
+        }
+        self.unsynced.push((name.to_owned(), body));
+    }
+}
+
+/// A disk in memory that remembers what is durable.
+#[derive(Clone, Debug, Default)]
+pub struct CrashDisk(Arc<Mutex<Folder>>);
+
+#[derive(Debug)]
+struct CrashFile {
+    disk: CrashDisk,
+    body: usize,
+}
+
+impl CrashDisk {
+    fn stopping_at(stop_at: Option<u64>) -> CrashDisk {
+        CrashDisk(Arc::new(Mutex::new(Folder { stop_at, ..Folder::default() })))
+    }
+
+    /// The disk after a power cut: what was not flushed is kept in parts, as chance has it.
+    pub fn after_crash(&self, chance: &mut Chance) -> CrashDisk {
+        let mut folder = self.0.lock().clone();
+        let mut names = folder.durable_names.clone();
+        for (name, body) in folder.unsynced.drain(..).filter(|_| chance.coin()) {
+            match body {
+                Some(body) => drop(names.insert(name, body)),
+                None => drop(names.remove(&name)),
+            }
+        }
+        for body in &mut folder.bodies {
+            let len = [body.durable.len(), body.now.len(), chance.below(body.now.len() + 1)][chance.below(3)];
+            let len = len.max(body.durable.len().min(body.now.len()));
+            let mut left = body.durable.clone();
+            left.resize(len, 0);
+            for (at, page) in left.chunks_mut(PAGE_BYTES).enumerate() {
+                let written = body.now.iter().skip(at * PAGE_BYTES);
+                if chance.coin() {
+                    page.iter_mut().zip(written).for_each(|(byte, now)| *byte = *now);
+                }
+            }
+            *body = Body { durable: left.clone(), now: left };
+        }
+        let bodies = folder.bodies;
+        CrashDisk(Arc::new(Mutex::new(Folder { bodies, durable_names: names.clone(), names, ..Folder::default() })))
+    }
+
+    fn file(&self, body: usize) -> Arc<dyn DiskFile> {
+        Arc::new(CrashFile { disk: self.clone(), body })
+    }
+
+    fn damage(&self, name: &str, at: usize) {
+        let mut folder = self.0.lock();
+        let body = folder.names[name];
+        folder.bodies[body].now[at] ^= 1;
+    }
+}
+
+impl Disk for CrashDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut folder = self.0.lock();
+        folder.change()?;
+        folder.bodies.push(Body::default());
+        let body = folder.bodies.len() - 1;
+        folder.set_name(name, Some(body));
+        Ok(self.file(body))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let body = self.0.lock().names.get(name).copied();
+        body.map(|body| self.file(body)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut folder = self.0.lock();
+        folder.change()?;
+        let body = folder.names.get(from).copied();
+        folder.set_name(to, body);
+        folder.set_name(from, None);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut folder = self.0.lock();
+        folder.change()?;
+        folder.set_name(name, None);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut folder = self.0.lock();
+        folder.change()?;
+        folder.durable_names = folder.names.clone();
+        folder.unsynced.clear();
+        Ok(())
+    }
+}
+
+impl DiskFile for CrashFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut folder = self.disk.0.lock();
+        let allowed = folder.change();
+        // A write that fails may have been done in part.
+        let bytes = if allowed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        let now = &mut folder.bodies[self.body].now;
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        now.resize(now.len().max(end), 0);
+        now[start..end].copy_from_slice(bytes);
+        allowed
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let folder = self.disk.0.lock();
+        let body = &folder.bodies[self.body].now;
+        let from = body.get(offset as usize..offset as usize + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().bodies[self.body].now.len() as u64)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut folder = self.disk.0.lock();
+        folder.change()?;
+        folder.bodies[self.body].now.truncate(len as usize);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut folder = self.disk.0.lock();
+        folder.change()?;
+        let body = &mut folder.bodies[self.body];
+        body.durable = body.now.clone();
+        Ok(())
+    }
+}
+
+/// Repeatable chance (an xorshift generator).
+#[derive(Clone, Debug)]
+pub struct Chance(pub u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        ((self.next() >> 11) % end as u64) as usize
+    }
+
+    pub fn coin(&mut self) -> bool {
+        self.next() >> 40 & 1 == 1
+    }
+}
+
+fn open(disk: &CrashDisk, options: StoreOptions) -> Result<Store, StoreError> {
+    Store::on_disk(Arc::new(disk.clone()), options)
+}
+
+const STEPS: usize = 36;
+
+/// Step `n` of a life of the store; gives whether it is durable once it returned.
+fn step(store: &Store, n: usize) -> Result<bool, StoreError> {
+    match n {
+        0..3 => describe(store, n).map(|()| true),
+        5 => store.put_note("trust", b"equal").map(|()| true),
+        12 | 25 => store.flush().map(|()| true),
+        18 => store.reset_log(77).map(|()| true),
+        20 => store.put_note("trust", b"unequal").map(|()| true),
+        22 => store.drop_note("trust").map(|()| true),
+        30 => store.enforce_retention(Timestamp(45_000)).map(|()| false),
+        n if n % 4 == 3 => store.apply(&script_commit(n), Durability::Later).map(|()| false),
+        n => store.apply(&script_commit(n), Durability::Now).map(|()| true),
+    }
+}
+
+fn script_commit(n: usize) -> crate::model::Commit {
+    let mut commit = commit_of(n as i64, if n < 18 { 1 } else { 77 });
+    let (from, to) = (Timestamp(n as i64 * 1000), if n % 2 == 0 { Timestamp::MAX } else { Timestamp(n as i64 * 1000 + 700) });
+    commit.spans.push(Uncover { view: view_id(0), reason: SpanReason::Overdue, from, to });
+    commit
+}
+
+/// The states of an undisturbed run: after no step, after the first, and so on.
+fn undisturbed() -> (Vec<Dump>, u64) {
+    let disk = CrashDisk::default();
+    let store = open(&disk, small_options()).unwrap();
+    let mut dumps = vec![dump(&store)];
+    for n in 0..STEPS {
+        step(&store, n).unwrap();
+        dumps.push(dump(&store));
+    }
+    let (flushes, blocks) = (store.stats().flushes, store.stats().blocks);
+    assert!(flushes >= 4 && blocks >= 1, "the script flushes and deletes: {flushes} {blocks}");
+    drop(store);
+    assert_eq!(dump(&open(&disk, small_options()).unwrap()), dumps[STEPS], "a clean end");
+    let changes = disk.0.lock().changes;
+    (dumps, changes)
+}
+
+/// Runs until the disk stops; gives the steps that returned, and the last of them that was durable, counted from 1.
+fn run_until_stopped(disk: &CrashDisk) -> (usize, usize) {
+    let Ok(store) = open(disk, small_options()) else { return (0, 0) };
+    let mut durable = 0;
+    for n in 0..STEPS {
+        match step(&store, n) {
+            Ok(true) => durable = n + 1,
+            Ok(false) => {}
+            Err(_) => return (n, durable),
+        }
+    }
+    (STEPS, durable)
+}
+
+#[test]
+fn stopped_at_any_write_the_store_is_as_after_some_step_and_goes_on_from_there() {
+    let (dumps, changes) = undisturbed();
+    for stop_at in 1..=changes {
+        let disk = CrashDisk::stopping_at(Some(stop_at));
+        let (returned, durable) = run_until_stopped(&disk);
+        for seed in 1..=6 {
+            let place = format!("stopped at change {stop_at} of {changes}, seed {seed}");
+            let left = disk.after_crash(&mut Chance(seed * 0x9e37_79b9 + stop_at));
+            let store = open(&left, small_options()).unwrap_or_else(|error| panic!("{place}: {error}"));
+            let found = dump(&store);
+            // The step that failed may have reached the disk whole.
+            let last = (returned + 1).min(STEPS);
+            let at = (durable..=last).rev().find(|at| dumps[*at] == found);
+            let at = at.unwrap_or_else(|| panic!("{place}: not the state after any of steps {durable} to {last}: {found:#?}"));
+            for n in at..STEPS {
+                step(&store, n).unwrap_or_else(|error| panic!("{place}, going on: {error}"));
+            }
+            assert_eq!(dump(&store), dumps[STEPS], "{place}, gone on");
+        }
+    }
+}
+
+#[test]
+fn without_room_nothing_is_half_applied_and_later_steps_work() {
+    let (dumps, changes) = undisturbed();
+    let mut refused = 0;
+    for (start, count) in (1..=changes).flat_map(|start| [(start, 1), (start, 3), (start, 7)]) {
+        let place = format!("no room for changes {start} to {}", start + count);
+        let disk = CrashDisk::default();
+        disk.0.lock().full = start..start + count;
+        let mut tries = 0..20;
+        let opened = tries.find_map(|_| open(&disk, small_options()).ok());
+        let store = opened.unwrap_or_else(|| panic!("{place}: does not open with room"));
+        for n in 0..STEPS {
+            for attempt in 0.. {
+                match step(&store, n) {
+                    Ok(_) => break,
+                    Err(error) => {
+                        assert!(matches!(error, StoreError::NoRoom { .. }) && error.retryable(), "{place}: {error}");
+                        assert!(attempt < 20, "{place}: step {n} never works");
+                        let found = dump(&store);
+                        // A retention is in force before the blocks it leaves empty are deleted.
+                        assert!(found == dumps[n] || n == 30 && found == dumps[31], "{place}: step {n} was half applied");
+                        refused += 1;
+                    }
+                }
+            }
+            assert_eq!(dump(&store), dumps[n + 1], "{place}: step {n}");
+        }
+        drop(store);
+        let left = disk.after_crash(&mut Chance(start * 31 + count));
+        let found = dump(&open(&left, small_options()).unwrap_or_else(|error| panic!("{place}: {error}")));
+        assert!(dumps.contains(&found), "{place}: after a crash");
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn damage_in_what_was_durable_is_said_and_never_cut() {
+    let disk = CrashDisk::default();
+    let store = open(&disk, StoreOptions::default()).unwrap();
+    (0..8).for_each(|n| drop(step(&store, n).unwrap()));
+    drop(store);
+    let name = FileKind::Wal.name(1);
+    let len = disk.after_crash(&mut Chance(1)).read_whole(&name).unwrap().len();
+    let fresh = |at| {
+        let copy = disk.after_crash(&mut Chance(1));
+        copy.damage(&name, at);
+        open(&copy, StoreOptions::default()).map(|store| store.stats().wal_cut_bytes)
+    };
+    for at in (8..len / 2).step_by(7) {
+        let error = fresh(at).map(|_| ()).expect_err("damage in the middle");
+        assert!(matches!(error, StoreError::Corrupt { .. }), "byte {at}: {error}");
+        assert!(error.to_string().contains("delete it to have results rebuilt from the log"), "{error}");
+    }
+    assert!(fresh(len - 1).unwrap() > 0, "a torn end is cut");
+    let copy = disk.after_crash(&mut Chance(1));
+    copy.damage("MANIFEST", 4);
+    let error = open(&copy, StoreOptions::default()).map(|_| ()).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. } | StoreError::NewerFormat { .. }), "{error}");
+    copy.remove("MANIFEST").unwrap();
+    assert!(matches!(open(&copy, StoreOptions::default()), Err(StoreError::NoManifest { .. })));
+}

@@ -133,11 +133,10 @@ impl Store {
 fn neighbours(chunks: &[(ChunkRef, usize)]) -> usize {
     let Some((first, _)) = chunks.first() else { return 0 };
     let mut end = u64::from(first.offset);
-    let near = chunks.iter().take_while(|(chunk, _)| {
-        let (offset, chunk_end) = (u64::from(chunk.offset), u64::from(chunk.offset) + u64::from(chunk.bytes));
-        let close = offset.saturating_sub(end) <= GAP_BYTES_MAX && chunk_end - u64::from(first.offset) <= READ_BYTES_MAX;
-        end = chunk_end;
-        chunk.block == first.block && close
+    let near = chunks.iter().take_while(|(chunk, _)| chunk.block == first.block).take_while(|(chunk, _)| {
+        let gap = u64::from(chunk.offset).saturating_sub(end);
+        end = u64::from(chunk.offset) + u64::from(chunk.bytes);
+        gap <= GAP_BYTES_MAX && end - u64::from(first.offset) <= READ_BYTES_MAX
     });
     near.count().max(1)
 }

@@ -79,7 +79,7 @@ impl SpanSet {
     fn join_oldest(&mut self, reason: SpanReason, spans_max: usize) -> usize {
         let Some(spans) = self.closed.get_mut(&reason).filter(|spans| spans.len() > spans_max) else { return 0 };
         let oldest: Vec<_> = spans.iter().take(spans.len() / 4 * 2).map(|(from, to)| (*from, *to)).collect();
-        oldest.iter().for_each(|(from, _)| drop(spans.remove(from)));
+        spans.retain(|from, _| oldest.last().is_none_or(|(last, _)| from > last));
         let joined_reason = if reason == SpanReason::Gone { SpanReason::Gap } else { reason };
         let joined = self.closed.entry(joined_reason).or_default();
         for pair in oldest.chunks_exact(2) {

@@ -83,40 +83,62 @@ web: { enable_lifecycle: true, enable_admin_api: true }
 
 #[test]
 fn problems_name_their_place() {
-    check("listen: [", &["2:1: not YAML: "]);
-    check("listne: a:1\nupstream:\n  timeout: 10", &[
-        "1:1: listne: is not a known key; did you mean `listen`?",
-        "3:3: upstream.url: is missing; add it: Its address",
-        "3:12: upstream.timeout: must be a string, not a number; write it like \"30s\"",
-    ]);
+    check("listen: [", &["1:9: not YAML: unclosed bracket"]);
+    check(
+        "listne: a:1\nupstream:\n  timeout: 10",
+        &[
+            "1:1: listne: is not a known key; did you mean `listen`?",
+            "3:3: upstream.url: is missing; add it: Its address",
+            "3:12: upstream.timeout: must be a string, not a number; write it like \"30s\"",
+        ],
+    );
     check("listen: 9480", &["1:9: listen: must be a string, not a number; write it like \"127.0.0.1:9480\""]);
     check("listen: :9480", &["1:9: listen: \":9480\" names no host; write it like"]);
-    check("log:\n  kafka: { brokers: [a] }", &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"]);
-    check("upstream: { url: http://a, clients: checked }", &[
-        "1:37: upstream.clients: this version does not support \"checked\" yet; use forward, or trusted",
-    ]);
-    check("upstream: { url: a:9090, kind: promethues, edge: none }", &[
-        "1:18: upstream.url: \"a:9090\" is not an http:// or https:// address",
-        "1:32: upstream.kind: must be one of auto, prometheus, victoriametrics, thanos, mimir, m3, not \"promethues\"; did you mean prometheus?",
-        "1:50: upstream.edge: must be one of omit, upstream, not \"none\"",
-    ]);
-    check("log: { embedded: { partitions: 0, retention: 1m, retention_bytes: 8GB } }", &[
-        "1:32: log.embedded.partitions: must be between 1 and 1024, not 0",
-        "1:46: log.embedded.retention: must be between 10m and 365d, not 1m",
-        "1:67: log.embedded.retention_bytes: not a valid size: \"8GB\" (write it like",
-    ]);
-    check("ingest:\n  body_bytes_max: 1KiB\n  drop_labels: [ok, a-b]\n  sender_header: 'a b'", &[
-        "2:19: ingest.body_bytes_max: must be at least 64KiB, not 1KiB",
-        "3:21: ingest.drop_labels[1]: \"a-b\" is not a label name",
-        "4:18: ingest.sender_header: \"a b\" is not the name of a header",
-    ]);
-    check("limits: { query_steps_max: 0, query_timeout: 0 }\nweb: { enable_lifecycle: yes }", &[
-        "1:28: limits.query_steps_max: must be at least 1, not 0",
-        "1:46: limits.query_timeout: must be between 100ms and 1h, not 0",
-        "2:26: web.enable_lifecycle: must be true or false, not a string",
-    ]);
-    check("upstream: { url: http://a, headers: { 'a b': x, c: \"d\\ne\" } }", &[
-        "1:39: upstream.headers: \"a b\" is not the name of a header",
-        "1:52: upstream.headers.c: a header's value has only printable",
-    ]);
+    check(
+        "log:\n  kafka: { brokers: [a] }",
+        &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"],
+    );
+    check(
+        "upstream: { url: http://a, clients: checked }",
+        &["1:37: upstream.clients: this version does not support \"checked\" yet; use forward, or trusted"],
+    );
+    check(
+        "upstream: { url: a:9090, kind: promethues, edge: none }",
+        &[
+            "1:18: upstream.url: \"a:9090\" is not an http:// or https:// address",
+            "1:32: upstream.kind: must be one of prometheus, victoriametrics, thanos, mimir, m3, auto, not \"promethues\"; did you mean prometheus?",
+            "1:50: upstream.edge: must be one of omit, upstream, not \"none\"",
+        ],
+    );
+    check(
+        "log: { embedded: { partitions: 0, retention: 1m, retention_bytes: 8GB } }",
+        &[
+            "1:32: log.embedded.partitions: must be between 1 and 1024, not 0",
+            "1:46: log.embedded.retention: must be between 10m and 1y, not 1m",
+            "1:67: log.embedded.retention_bytes: not a valid size: \"8GB\" (write it like",
+        ],
+    );
+    check(
+        "ingest:\n  body_bytes_max: 1KiB\n  drop_labels: [ok, a-b]\n  sender_header: 'a b'",
+        &[
+            "2:19: ingest.body_bytes_max: must be at least 64KiB, not 1KiB",
+            "3:21: ingest.drop_labels[1]: \"a-b\" is not a label name",
+            "4:18: ingest.sender_header: \"a b\" is not the name of a header",
+        ],
+    );
+    check(
+        "limits: { query_steps_max: 0, query_timeout: 1ms }\nweb: { enable_lifecycle: yes }",
+        &[
+            "1:28: limits.query_steps_max: must be at least 1, not 0",
+            "1:46: limits.query_timeout: must be between 100ms and 1h, not 1ms",
+            "2:26: web.enable_lifecycle: must be true or false, not a string",
+        ],
+    );
+    check(
+        "upstream: { url: http://a, headers: { 'a b': x, c: \"d\\ne\" } }",
+        &[
+            "1:39: upstream.headers: \"a b\" is not the name of a header",
+            "1:52: upstream.headers.c: a header's value has only printable",
+        ],
+    );
 }

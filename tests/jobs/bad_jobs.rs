@@ -45,7 +45,7 @@ fn good_rules_have_no_problems() {
 fn syntax_errors_name_their_place() {
     check("{\n  \"name\": \"a\",\n}", &["3:1: not JSON: trailing comma"]);
     check("", &["1:1: not JSON: EOF"]);
-    check("name: a", &["1:1: not JSON: expected"]);
+    check("name: a", &["1:2: not JSON: expected"]);
     check("{\"name\":\"a\",\n \"name\":\"b\",\"rules\":[]}", &["2:2: not JSON: duplicate mapping key"]);
     check("[]", &["1:1: must be an object, not a list"]);
 }
@@ -54,38 +54,59 @@ fn syntax_errors_name_their_place() {
 fn keys_are_known_or_refused_by_name() {
     check("{}", &["1:1: name: is missing; add it: The job's name", "1:1: rules: is missing; add it"]);
     check(r#"{"name":"a","rules":[]}"#, &["1:21: rules: must not be empty"]);
-    check(r#"{"name":"A b","rules":[{}]}"#, &[
-        "1:9: name: \"A b\" is not a job name; use 1 to 100 lower case letters",
-        "1:24: rules[0].expr: is missing; add it: The PromQL to keep",
-    ]);
-    check_rule(&format!(r#"{GOOD},"keep_label":["a"]"#), &["1:79: rules[0].keep_label: is not a known key; did you mean `keep_labels`?"]);
-    check_rule(&format!(r#"{GOOD},"interval":"1m""#), &["1:79: rules[0].interval: is not a known key; known here are expr, "]);
+    check(
+        r#"{"name":"A b","rules":[{}]}"#,
+        &[
+            "1:9: name: \"A b\" is not a job name; use 1 to 100 lower case letters",
+            "1:24: rules[0].expr: is missing; add it: The PromQL to keep",
+        ],
+    );
+    check_rule(
+        &format!(r#"{GOOD},"keep_label":["a"]"#),
+        &["1:76: rules[0].keep_label: is not a known key; did you mean `keep_labels`?"],
+    );
+    check_rule(
+        &format!(r#"{GOOD},"interval":"1m""#),
+        &["1:76: rules[0].interval: is not a known key; known here are expr, "],
+    );
     for (key, remedy) in [
         ("windows", "write one rule per window"),
         ("grafana_interval", "write one rule per window"),
         ("max_window", "leave it out"),
         ("align", "leave it out"),
     ] {
-        let expected = format!("1:79: rules[0].{key}: this version does not support `{key}` yet; {remedy}");
+        let expected = format!("1:76: rules[0].{key}: this version does not support `{key}` yet; {remedy}");
         check_rule(&format!(r#"{GOOD},"{key}":"x""#), &[&expected]);
     }
-    check_rule(&format!(r#"{GOOD},"semantics":"metricsql""#), &[
-        "1:91: rules[0].semantics: this version does not support \"metricsql\" yet; use prometheus",
-    ]);
-    check(r#"{"name":"a","defaults":{"expr":"x","steps":"1m"},"rules":[{"expr":"sum(x)","step":"1m"}]}"#, &[
-        "1:25: defaults.expr: is not a known key",
-        "1:36: defaults.steps: is not a known key; did you mean `step`?",
-    ]);
+    check_rule(
+        &format!(r#"{GOOD},"semantics":"metricsql""#),
+        &["1:88: rules[0].semantics: this version does not support \"metricsql\" yet; use prometheus"],
+    );
+    check(
+        r#"{"name":"a","defaults":{"expr":"x","steps":"1m"},"rules":[{"expr":"sum(x)","step":"1m"}]}"#,
+        &["1:25: defaults.expr: is not a known key", "1:36: defaults.steps: is not a known key; did you mean `step`?"],
+    );
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_printed() {
+    check(
+        r#"{"name":"a\n","rules":[{"expr":"sum(x)","step":"1m","\u001b[2J":1}]}"#,
+        &["1:9: name: \"a\\n\" is not a job name", "1:53: rules[0].\\u{1b}[2J: is not a known key"],
+    );
 }
 
 #[test]
 fn values_have_types_and_bounds() {
-    check_rule(r#""expr":5,"step":30"#, &[
-        "1:30: rules[0].expr: must be a string or a list, not a number; write it like \"sum by",
-        "1:39: rules[0].step: must be a string, not a number; write it like \"30s\"",
-    ]);
+    check_rule(
+        r#""expr":5,"step":30"#,
+        &[
+            "1:30: rules[0].expr: must be a string or a list, not a number; write it like \"sum by",
+            "1:39: rules[0].step: must be a string, not a number; write it like \"30s\"",
+        ],
+    );
     check_rule(r#""expr":"sum(x)""#, &["1:22: rules[0].step: is missing; add it here or in defaults"]);
-    check_rule(r#""expr":"sum(x)","step":null"#, &["1:45: rules[0].step: must be a string, not null; write it like"]);
+    check_rule(r#""expr":"sum(x)","step":null"#, &["1:46: rules[0].step: must be a string, not null; write it like"]);
     for (step, expected) in [
         ("30", "1:46: rules[0].step: not a valid duration: \"30\" (write it like 30s"),
         ("500ms", "1:46: rules[0].step: must be between 1s and 1d, not 500ms"),
@@ -95,26 +116,32 @@ fn values_have_types_and_bounds() {
         check_rule(&format!(r#""expr":"sum(x)","step":"{step}""#), &[expected]);
     }
     for (keys, expected) in [
-        (r#""max_delay":"2h""#, "1:91: rules[0].max_delay: must be between 1s and 1h, not 2h"),
-        (r#""overdue_tolerance":1.5"#, "1:99: rules[0].overdue_tolerance: must be between 0 and 1, not 1.5"),
-        (r#""overdue_tolerance":-0.1"#, "1:99: rules[0].overdue_tolerance: must be between 0 and 1"),
-        (r#""retention":"30s""#, "1:91: rules[0].retention: must be longer than the step of 30s, not 30s"),
-        (r#""limits":{"input_series":0}"#, "1:104: rules[0].limits.input_series: must be at least 1, not 0"),
-        (r#""limits":{"output_series":1.5}"#, "1:105: rules[0].limits.output_series: must be a whole number"),
-        (r#""limits":{"series":1}"#, "1:89: rules[0].limits.series: is not a known key; known here are input_series"),
-        (r#""record":"a-b""#, "1:88: rules[0].record: \"a-b\" is not a metric name; use letters"),
-        (r#""record":"x_total""#, "1:88: rules[0].record: is the metric that the rule itself reads"),
-        (r#""keep_labels":["__name__"]"#, "1:94: rules[0].keep_labels[0]: the metric's name is not a label to keep"),
-        (r#""keep_labels":["b","c d"]"#, "1:98: rules[0].keep_labels[1]: \"c d\" is not a label name"),
-        (r#""keep_labels":"b""#, "1:93: rules[0].keep_labels: must be a list, not a string"),
-        (r#""record":"r","labels":{"__name__":"b"}"#, "1:102: rules[0].labels.__name__: the metric's name is not a label to set; use record"),
-        (r#""record":"r","labels":{"b-c":"b"}"#, "1:102: rules[0].labels.b-c: \"b-c\" is not a label name"),
-        (r#""record":"r","labels":{"a":"b"}"#, "1:102: rules[0].labels.a: would overwrite a label by which the rule groups"),
-        (r#""record":"r","labels":{"b":1}"#, "1:106: rules[0].labels.b: must be a string, not a number"),
+        (r#""max_delay":"2h""#, "1:88: rules[0].max_delay: must be between 1s and 1h, not 2h"),
+        (r#""overdue_tolerance":1.5"#, "1:96: rules[0].overdue_tolerance: must be between 0 and 1, not 1.5"),
+        (r#""overdue_tolerance":-0.1"#, "1:96: rules[0].overdue_tolerance: must be between 0 and 1"),
+        (r#""retention":"30s""#, "1:88: rules[0].retention: must be longer than the step of 30s, not 30s"),
+        (r#""limits":{"input_series":0}"#, "1:101: rules[0].limits.input_series: must be at least 1, not 0"),
+        (r#""limits":{"output_series":1.5}"#, "1:102: rules[0].limits.output_series: must be a whole number"),
+        (r#""limits":{"series":1}"#, "1:86: rules[0].limits.series: is not a known key; known here are input_series"),
+        (r#""record":"a-b""#, "1:85: rules[0].record: \"a-b\" is not a metric name; use letters"),
+        (r#""record":"x_total""#, "1:85: rules[0].record: is the metric that the rule itself reads"),
+        (r#""keep_labels":["__name__"]"#, "1:91: rules[0].keep_labels[0]: the metric's name is not a label to keep"),
+        (r#""keep_labels":["b","c d"]"#, "1:95: rules[0].keep_labels[1]: \"c d\" is not a label name"),
+        (r#""keep_labels":"b""#, "1:90: rules[0].keep_labels: must be a list, not a string"),
+        (
+            r#""record":"r","labels":{"__name__":"b"}"#,
+            "1:99: rules[0].labels.__name__: the metric's name is not a label to set; use record",
+        ),
+        (r#""record":"r","labels":{"b-c":"b"}"#, "1:99: rules[0].labels.b-c: \"b-c\" is not a label name"),
+        (r#""record":"r","labels":{"a":"b"}"#, "1:99: rules[0].labels.a: would overwrite a label by which the rule groups"),
+        (r#""record":"r","labels":{"b":1}"#, "1:103: rules[0].labels.b: must be a string, not a number"),
     ] {
         check_rule(&format!("{GOOD},{keys}"), &[expected]);
     }
-    check(r#"{"name":"a","defaults":{"step":"2d"},"rules":[{"expr":"sum(x)"}]}"#, &["1:32: defaults.step: must be between 1s and 1d"]);
+    check(
+        r#"{"name":"a","defaults":{"step":"2d"},"rules":[{"expr":"sum(x)"}]}"#,
+        &["1:32: defaults.step: must be between 1s and 1d"],
+    );
 }
 
 #[track_caller]
@@ -137,18 +164,28 @@ fn expressions_are_judged_at_the_place_inside_the_string() {
     check_expr(r#""sum(avg_over_time(x[8d]))""#, "1:48: rules[0].expr: the window must be between 1ms and 1w, not 8d");
     check_expr(r#"["sum(",7]"#, "1:51: rules[0].expr[1]: must be a string, not a number");
     check_expr("[]", "1:43: rules[0].expr: must not be empty");
-    check_expr("[\"sum by (a) (\",\n  \"  rate(x_total[1m])\",\n  \"  +\",\n  \"é )\"]", "4:6: rules[0].expr: ");
-    check_rule(r#""step":"30s","keep_labels":["b"],"expr":"sum without (a) (x)""#, &[
-        "1:49: rules[0].keep_labels: cannot be used with `without`",
-    ]);
+    check_expr("[\"sum by (a) (\",\n  \"  rate(x_total[1m])\",\n  \"  +\",\n  \"é )\"]", "4:4: rules[0].expr: ");
+    check_rule(
+        r#""step":"30s","keep_labels":["b"],"expr":"sum without (a) (x)""#,
+        &["1:50: rules[0].keep_labels: cannot be used with `without`"],
+    );
 }
 
 #[test]
 fn what_is_only_doubtful_is_said_and_accepted() {
-    check_expr(r#""sum(rate(x_seconds[1m]))""#, "1:48: warning: rules[0].expr: rate() is for counters, and x_seconds is not named");
-    check_expr(r#""sum(rate(x_total[8s]))""#, "1:48: note: rules[0].expr: a window of 8s is shorter than two scrape intervals");
-    check_rule(&format!(r#"{GOOD},"keep_labels":["a"]"#), &["1:93: note: rules[0].keep_labels: a is already in `by (...)`"]);
-    check_rule(&format!(r#"{GOOD},"labels":{{"b":"c"}}"#), &["1:88: warning: rules[0].labels: has no effect without record"]);
+    check_expr(
+        r#""sum(rate(x_seconds[1m]))""#,
+        "1:48: warning: rules[0].expr: rate() is for counters, and x_seconds is not named",
+    );
+    check_expr(
+        r#""sum(rate(x_total[8s]))""#,
+        "1:48: note: rules[0].expr: a window of 8s is shorter than two scrape intervals",
+    );
+    check_rule(&format!(r#"{GOOD},"keep_labels":["a"]"#), &["1:90: note: rules[0].keep_labels: a is already in `by (...)`"]);
+    check_rule(
+        &format!(r#"{GOOD},"labels":{{"b":"c"}}"#),
+        &["1:85: warning: rules[0].labels: has no effect without record"],
+    );
     for counter in ["x_total", "x_sum", "x_count", "x_bucket"] {
         check_rule(&format!(r#""step":"30s","expr":"sum(rate({counter}[1m]))""#), &[]);
     }
@@ -167,13 +204,14 @@ fn all_problems_of_all_files_are_reported() {
     let found: Vec<String> = problems.iter().map(brief).collect();
     let expected = [
         "a.json:1:35: rules[0].expr: ",
-        "a.json:1:45: rules[0].step: not a valid duration",
+        "a.json:1:44: rules[0].step: not a valid duration",
         "b.json:1:1: not JSON: EOF",
         "c.json:1:9: name: the job name \"n\" is taken by a.json:1:9; choose another name",
-        "c.json:1:60: rules[0].record: the record name \"r\" is taken by a.json:1:88; choose another name",
+        "c.json:1:60: rules[0].record: the record name \"r\" is taken by a.json:1:87; choose another name",
     ];
     assert!(found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| f.starts_with(e)), "{found:#?}");
-    let kept: Vec<String> = check_jobs(&files, &ReadOptions::default()).jobs.iter().map(|job| job.name.to_string()).collect();
+    let kept: Vec<String> =
+        check_jobs(&files, &ReadOptions::default()).jobs.iter().map(|job| job.name.to_string()).collect();
     assert_eq!(kept, ["d"]);
 }
 

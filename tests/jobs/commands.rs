@@ -9,9 +9,9 @@ use prefold::plan::Job;
 const JOB: &str = r#"{"name":"a","rules":[{"expr":"sum(max_over_time(x[7d]))","step":"1m","record":"r"}]}"#;
 
 fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     for (name, text) in files {
-        std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::write(dir.path().join(name), text).expect("a file in it");
     }
     dir
 }
@@ -19,12 +19,12 @@ fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// Exit status, stdout, stderr; the directory's name is left out.
 fn run(path: &Path, args: CheckArgs) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = check::report(&args, &mut out, &mut err).unwrap();
+    let status = check::report(&args, &mut out, &mut err).expect("a Vec takes everything");
     (status, shown(path, out), shown(path, err))
 }
 
 fn shown(path: &Path, bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap().replace(&format!("{}/", path.display()), "")
+    String::from_utf8(bytes).expect("text").replace(&format!("{}/", path.display()), "")
 }
 
 fn paths(path: &Path) -> CheckArgs {
@@ -56,7 +56,7 @@ fn check_names_views_that_the_log_cannot_rebuild() {
     let dir = dir(&[("a.json", JOB), ("c.yaml", "jobs: .")]);
     let (status, _, err) = run(dir.path(), paths(dir.path()));
     assert_eq!(status, 0);
-    let expected = "a.json:1:1: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart takes 7d10m30s; \
+    let expected = "a.json:1:22: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart takes 7d10m30s; \
         set log.embedded.retention to 7d10m30s or more\n";
     assert!(err.starts_with(expected), "{err}");
 }
@@ -84,7 +84,7 @@ fn check_test(files: &[(&str, &str)], told: Result<Vec<EvalReport>, String>, exp
     let dir = dir(files);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = TestArgs { paths: vec![PathBuf::from(dir.path())] };
-    let status = test::report(&args, &Told(told), &mut out, &mut err).unwrap();
+    let status = test::report(&args, &Told(told), &mut out, &mut err).expect("a Vec takes everything");
     assert_eq!((status, shown(dir.path(), out).as_str()), expected, "{}", shown(dir.path(), err));
 }
 

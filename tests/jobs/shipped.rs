@@ -12,7 +12,7 @@ use prefold::query::{EvalOptions, instant, range};
 use super::jobs_dir;
 
 fn shipped() -> Vec<Job> {
-    let checked = check_jobs(&job_files(&jobs_dir()).unwrap(), &ReadOptions::default());
+    let checked = check_jobs(&job_files(&jobs_dir()).expect("the shipped jobs"), &ReadOptions::default());
     let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{problems:#?}");
     checked.jobs
@@ -54,7 +54,9 @@ fn shipped_tests_hold_by_the_engine() {
             let expr = prefold::promql::parse(&command.query).unwrap();
             match command.time {
                 EvalTime::Instant(at) => instant(&expr, at, source, &EvalOptions::default()),
-                EvalTime::Range { start, end, step_ms } => range(&expr, start, end, step_ms, source, &EvalOptions::default()),
+                EvalTime::Range { start, end, step_ms } => {
+                    range(&expr, start, end, step_ms, source, &EvalOptions::default())
+                }
             }
         });
         assert!(outcomes.len() >= job.rules.len(), "{}: a rule is not tested", path.display());

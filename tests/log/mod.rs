@@ -1,0 +1,402 @@
+//! The embedded log through its public door, on a real directory and with real threads.
+//!
+//! Seen here: order, completeness and starting places of readers, group commit under contention, retention, ticks, locking.
+//! Not seen: power failures and failing disks, which need a disk that can be told to fail; those tests are beside the code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prefold::log::{
+    AppendError, EmbeddedLog, EmbeddedOptions, Log, LogReader, LogRecord, LogTimeSource, NewRecord, OpenError, ReadError,
+    ReadFrom,
+};
+use prefold::model::{Clock, Offset, PartitionId, Position, Timestamp};
+
+const NOW: i64 = 1_700_000_000_000;
+
+/// Stands still until it is set.
+struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    fn new() -> Arc<ManualClock> {
+        Arc::new(ManualClock(AtomicI64::new(NOW)))
+    }
+
+    fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Small files, and no ticks unless a test wants them.
+fn options(clock: &Arc<ManualClock>) -> EmbeddedOptions {
+    let mut options = EmbeddedOptions::new(clock.clone());
+    options.segment_bytes = 2_000;
+    options.tick_interval = Duration::from_secs(3600);
+    options
+}
+
+fn open(dir: &Path, options: EmbeddedOptions) -> EmbeddedLog {
+    EmbeddedLog::open(dir, options).unwrap()
+}
+
+fn record(partition: u16, payload: impl Into<Bytes>) -> NewRecord {
+    NewRecord { partition: PartitionId(partition), payload: payload.into(), newest: None }
+}
+
+fn append(log: &EmbeddedLog, records: Vec<NewRecord>) {
+    log.append(records).blocking_recv().unwrap().unwrap();
+}
+
+fn read(reader: &mut dyn LogReader, bytes_max: usize) -> Vec<LogRecord> {
+    let mut out = Vec::new();
+    while reader.read(&mut out, bytes_max, Duration::ZERO).unwrap() > 0 {}
+    out
+}
+
+fn read_from(log: &EmbeddedLog, from: ReadFrom) -> Vec<LogRecord> {
+    read(log.reader(from).unwrap().as_mut(), 64 << 10)
+}
+
+/// 200 appends of one or two records, a quarter of a second apart, over many files.
+fn filled(dir: &Path, clock: &Arc<ManualClock>) -> (EmbeddedLog, Vec<LogRecord>) {
+    let log = open(dir, options(clock));
+    let (mut expected, mut next) = (Vec::new(), [0; 4]);
+    for index in 0..200u16 {
+        let partitions = if index % 3 == 0 { vec![index % 4, (index + 1) % 4] } else { vec![index * 7 % 4] };
+        let payload = Bytes::from(format!("{index} {:x}", u128::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15_1234_5678)));
+        append(&log, partitions.iter().map(|partition| record(*partition, payload.clone())).collect());
+        for partition in partitions {
+            let next: &mut u64 = &mut next[usize::from(partition)];
+            expected.push(LogRecord {
+                partition: PartitionId(partition),
+                offset: Offset(*next),
+                log_time: clock.now(),
+                payload: payload.clone(),
+            });
+            *next += 1;
+        }
+        clock.advance(250);
+    }
+    assert!(log.stats().segments > 5);
+    (log, expected)
+}
+
+#[test]
+fn readers_give_what_was_appended_from_any_place() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let (log, expected) = filled(dir.path(), &clock);
+    let check_all = |log: &EmbeddedLog| {
+        for bytes_max in [0, 1, 100, 1 << 20] {
+            assert_eq!(read(log.reader(ReadFrom::Beginning).unwrap().as_mut(), bytes_max), expected);
+        }
+        for from in (-500..52_000).step_by(170).map(|ms| Timestamp(NOW + ms)) {
+            let wanted: Vec<LogRecord> = expected.iter().filter(|record| record.log_time >= from).cloned().collect();
+            assert_eq!(read_from(log, ReadFrom::LogTime(from)), wanted, "{from}");
+        }
+        for split in 0..=expected.len() {
+            let mut next = [0; 4];
+            expected[..split].iter().for_each(|record| next[usize::from(record.partition.0)] = record.offset.0 + 1);
+            let position = |(partition, next): (u16, u64)| Position {
+                partition: PartitionId(partition),
+                next: Offset(next),
+                log_time: Timestamp::MIN,
+            };
+            let positions: Vec<Position> = (0..4).zip(next).map(position).collect();
+            assert_eq!(read_from(log, ReadFrom::Positions(positions)), expected[split..], "{next:?}");
+        }
+    };
+    check_all(&log);
+    drop(log);
+    let log = open(dir.path(), options(&clock));
+    check_all(&log);
+    let uneven = vec![Position { partition: PartitionId(2), next: Offset(30), log_time: Timestamp::MIN }];
+    let wanted: Vec<LogRecord> =
+        expected.iter().filter(|record| record.partition.0 != 2 || record.offset.0 >= 30).cloned().collect();
+    assert_eq!(read_from(&log, ReadFrom::Positions(uneven)), wanted);
+}
+
+#[test]
+fn a_log_is_the_same_after_reopening() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let (log, mut expected) = filled(dir.path(), &clock);
+    let extents = |log: &EmbeddedLog| (0..4).map(|p| log.extent(PartitionId(p))).collect::<Vec<_>>();
+    let (incarnation, before) = (log.incarnation(), extents(&log));
+    drop(log);
+    clock.advance(-60_000);
+    let log = open(dir.path(), options(&clock));
+    assert_eq!((log.incarnation(), extents(&log)), (incarnation, before.clone()));
+    assert!(before.iter().all(|extent| !extent.truncated && extent.first == Offset(0)));
+    append(&log, vec![record(1, "after the clock went back")]);
+    let newest = expected.last().unwrap().log_time;
+    let extra = LogRecord {
+        partition: PartitionId(1),
+        offset: before[1].next,
+        log_time: newest,
+        payload: Bytes::from("after the clock went back"),
+    };
+    expected.push(extra);
+    assert_eq!(read_from(&log, ReadFrom::Beginning), expected);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(open(other.path(), options(&clock)).incarnation(), incarnation);
+}
+
+#[test]
+fn eight_appenders_and_a_live_reader() {
+    const APPENDS: usize = 300;
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let observed = Arc::new(AtomicU64::new(0));
+    let mut options = options(&clock);
+    options.segment_bytes = 20_000;
+    let count = observed.clone();
+    options.append_observer = Some(Arc::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let log = open(dir.path(), options);
+    let records = std::thread::scope(|scope| {
+        for thread in 0..8u16 {
+            let log = &log;
+            scope.spawn(move || {
+                for index in 0..APPENDS {
+                    let text = format!("{thread} {index}");
+                    append(log, vec![record(thread % 4, text.clone()), record((thread + 1) % 4, text)]);
+                }
+            });
+        }
+        let mut reader = log.reader(ReadFrom::Beginning).unwrap();
+        let mut out = Vec::new();
+        while out.len() < 8 * APPENDS * 2 {
+            reader.read(&mut out, 4096, Duration::from_secs(10)).unwrap();
+        }
+        out
+    });
+    let mut next = [0; 4];
+    let mut per_thread: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for pair in records.chunks(2) {
+        assert_eq!(pair[0].payload, pair[1].payload, "an append is torn apart");
+        for record in pair {
+            let next = &mut next[usize::from(record.partition.0)];
+            assert_eq!(record.offset.0, *next);
+            *next += 1;
+        }
+        let text = String::from_utf8(pair[0].payload.to_vec()).unwrap();
+        let (thread, index) = text.split_once(' ').unwrap();
+        per_thread.entry(thread.to_owned()).or_default().push(index.parse().unwrap());
+    }
+    assert_eq!(per_thread.len(), 8);
+    assert!(per_thread.values().all(|indexes| *indexes == (0..APPENDS).collect::<Vec<_>>()));
+    let stats = log.stats();
+    assert_eq!((stats.appended_records, stats.append_failures), (8 * APPENDS as u64 * 2, 0));
+    assert!(stats.syncs < 8 * APPENDS as u64, "no two appends ever shared a sync: {stats:?}");
+    assert_eq!(observed.load(Ordering::Relaxed), 8 * APPENDS as u64);
+}
+
+#[test]
+fn retention_by_bytes_holds_the_limit_and_says_so() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut bounded = options(&clock);
+    bounded.retention_bytes = 10_000;
+    let log = open(dir.path(), bounded.clone());
+    for index in 0..400u64 {
+        let noise: Vec<u8> = (0..12).flat_map(|part| (index * 977 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
+        append(&log, vec![record((index % 4) as u16, noise)]);
+        clock.advance(1000);
+        assert!(log.stats().bytes <= 10_000 + 300, "{:?}", log.stats());
+    }
+    log.close();
+    assert!(log.stats().bytes > 5_000 && log.stats().segments_deleted > 0);
+    let extents: Vec<_> = (0..4).map(|p| log.extent(PartitionId(p))).collect();
+    drop(log);
+    let on_disk: u64 = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(on_disk < 10_500, "{on_disk}");
+    let log = open(dir.path(), bounded);
+    let records = read_from(&log, ReadFrom::Beginning);
+    for (partition, extent) in (0..4).zip(extents) {
+        assert_eq!(log.extent(PartitionId(partition)), extent);
+        let first = records.iter().find(|record| record.partition.0 == partition).unwrap();
+        assert!(extent.truncated && extent.next == Offset(100));
+        assert_eq!((first.offset, first.log_time), (extent.first, extent.first_log_time));
+    }
+}
+
+#[test]
+fn retention_by_age_is_measured_against_the_logs_own_time() {
+    for (source, deleted) in [(LogTimeSource::Append, true), (LogTimeSource::Samples, false)] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let mut aging = options(&clock);
+        (aging.retention_ms, aging.log_time) = (60_000, source);
+        let log = open(dir.path(), aging);
+        for index in 0..200i64 {
+            let text = format!("{index}").repeat(20);
+            let newest = Some(Timestamp(NOW - 1_000_000 + index));
+            append(&log, vec![NewRecord { newest, ..record(0, text) }]);
+            clock.advance(1000);
+        }
+        log.close();
+        let extent = log.extent(PartitionId(0));
+        assert_eq!(extent.truncated, deleted, "{source:?}");
+        let oldest = extent.newest_log_time - extent.first_log_time;
+        // Whole files only: the oldest may hold more than it has to.
+        assert!(!deleted || (55_000..90_000).contains(&oldest), "{oldest}");
+    }
+}
+
+#[test]
+fn sample_driven_log_time_is_one_maximum_over_all_partitions() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut options = options(&clock);
+    options.log_time = LogTimeSource::Samples;
+    let log = open(dir.path(), options);
+    let hour = 3_600_000;
+    let rows = [(0, Some(-hour), -hour), (1, Some(-2 * hour), -hour), (2, None, -hour), (3, Some(hour), -hour), (3, Some(-5), -5)];
+    let records = rows.map(|(partition, newest, _)| NewRecord {
+        newest: newest.map(|ms: i64| Timestamp(NOW + ms)),
+        ..record(partition, "x")
+    });
+    append(&log, records.to_vec());
+    let log_times: Vec<i64> =
+        read_from(&log, ReadFrom::Beginning).iter().map(|record| record.log_time - Timestamp(NOW)).collect();
+    assert_eq!(log_times, rows.map(|(_, _, expected)| expected));
+    let late = read_from(&log, ReadFrom::LogTime(Timestamp(NOW - 5)));
+    assert_eq!(late.len(), 1);
+}
+
+#[test]
+fn idle_partitions_tick() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut ticking = options(&clock);
+    ticking.tick_interval = Duration::from_millis(40);
+    let log = open(dir.path(), ticking);
+    let mut reader = log.reader(ReadFrom::Beginning).unwrap();
+    let mut out = Vec::new();
+    while out.len() < 8 {
+        reader.read(&mut out, 1 << 20, Duration::from_secs(10)).unwrap();
+        clock.advance(7);
+    }
+    assert!(out.iter().all(LogRecord::is_tick));
+    assert_eq!(log.stats().syncs, log.stats().appended_records / 4, "one sync for all idle partitions");
+    let partitions: Vec<u16> = out[..8].iter().map(|record| record.partition.0).collect();
+    assert_eq!(partitions, [0, 1, 2, 3, 0, 1, 2, 3]);
+    assert!(out.windows(2).all(|pair| pair[0].log_time <= pair[1].log_time) && out[7].log_time > out[0].log_time);
+    // A partition that is busy all the time gets none.
+    let (began, mut busy) = (Instant::now(), Vec::new());
+    let mut reader = log.reader(ReadFrom::LogTime(clock.now() + 1)).unwrap();
+    clock.advance(1);
+    while began.elapsed() < Duration::from_millis(400) {
+        append(&log, vec![record(2, "busy")]);
+    }
+    reader.read(&mut busy, 1 << 20, Duration::ZERO).unwrap();
+    let ticks = |partition: u16| busy.iter().filter(|record| record.partition.0 == partition && record.is_tick()).count();
+    assert!(ticks(1) > 3 && ticks(2) <= ticks(1) / 3, "{} {}", ticks(1), ticks(2));
+    log.close();
+    let extent = log.extent(PartitionId(0));
+    assert!(extent.newest_log_time <= clock.now() && extent.first_log_time == out[0].log_time);
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut tight = options(&clock);
+    tight.batch_bytes_max = 1000;
+    let log = open(dir.path(), tight.clone());
+    let refused = |records| log.append(records).blocking_recv().unwrap().unwrap_err();
+    let too_large = refused(vec![record(0, "x".repeat(500)), record(1, "x".repeat(500))]);
+    assert!(matches!(too_large, AppendError::TooLarge { bytes_max: 1000, .. }) && !too_large.retryable());
+    assert!(matches!(refused(vec![record(0, "a"), record(4, "b")]), AppendError::UnknownPartition { .. }));
+    append(&log, Vec::new());
+    assert!(read_from(&log, ReadFrom::Beginning).is_empty(), "nothing of a refused append is in the log");
+    let second = EmbeddedLog::open(dir.path(), tight.clone()).err().unwrap();
+    assert!(matches!(second, OpenError::Locked { .. }), "{second}");
+    log.close();
+    log.close();
+    assert!(matches!(refused(vec![record(0, "late")]), AppendError::Closed));
+    assert_eq!(log.stats().append_failures, 3);
+    let mut reader = log.reader(ReadFrom::Beginning).unwrap();
+    assert!(matches!(reader.read(&mut Vec::new(), 1, Duration::from_secs(60)), Err(ReadError::Closed)));
+    drop((reader, log));
+    open(dir.path(), tight);
+}
+
+/// Whatever waits when the log is closed is still written.
+#[test]
+fn closing_drains_the_queue() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let log = open(dir.path(), options(&clock));
+    let waiting: Vec<_> = (0..500).map(|index| log.append(vec![record(index % 4, format!("{index}"))])).collect();
+    drop(log);
+    assert!(waiting.into_iter().all(|answer| matches!(answer.blocking_recv(), Ok(Ok(())))));
+    assert_eq!(read_from(&open(dir.path(), options(&clock)), ReadFrom::Beginning).len(), 500);
+}
+
+#[test]
+fn a_full_queue_refuses_and_recovers() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut tight = options(&clock);
+    tight.queue_bytes_max = 2_000;
+    let log = open(dir.path(), tight);
+    let answers: Vec<_> = (0..5_000).map(|_| log.append(vec![record(0, "x".repeat(500))])).collect();
+    let outcomes: Vec<bool> = answers
+        .into_iter()
+        .map(|answer| match answer.blocking_recv().unwrap() {
+            Ok(()) => true,
+            Err(AppendError::Overloaded { queue_bytes_max: 2_000, .. }) => false,
+            Err(other) => panic!("{other}"),
+        })
+        .collect();
+    let acknowledged = outcomes.iter().filter(|outcome| **outcome).count();
+    assert!(acknowledged > 0 && acknowledged < 5_000, "{acknowledged}");
+    append(&log, vec![record(0, "again")]);
+    assert_eq!(read_from(&log, ReadFrom::Beginning).len(), acknowledged + 1);
+}
+
+#[test]
+fn large_appends_keep_their_bytes() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let log = open(dir.path(), options(&clock));
+    let payload: Bytes = (0..12_000_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    append(&log, vec![record(3, payload.clone()), record(0, vec![0; 3_000_000])]);
+    append(&log, vec![record(3, "small")]);
+    let records = read_from(&log, ReadFrom::Beginning);
+    assert!(records.len() == 3 && records[0].payload == payload && records[1].payload == vec![0; 3_000_000]);
+}
+
+/// Files so large that a reader has to find its place within them.
+#[test]
+fn readers_start_within_large_files() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut large = options(&clock);
+    large.segment_bytes = 4 << 20;
+    let log = open(dir.path(), large.clone());
+    let noise: Bytes = (0..300_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for index in 0..40u16 {
+        append(&log, vec![record(index % 4, noise.clone())]);
+        clock.advance(1000);
+    }
+    assert!((2..6).contains(&log.stats().segments), "{:?}", log.stats());
+    let check = |log: &EmbeddedLog| {
+        for index in 0..40u64 {
+            let offset = |partition: u64| index / 4 + u64::from(index % 4 > partition);
+            let position = |partition: u64| Position {
+                partition: PartitionId(partition as u16),
+                next: Offset(offset(partition)),
+                log_time: Timestamp::MIN,
+            };
+            let by_position = read_from(log, ReadFrom::Positions((0..4).map(position).collect()));
+            let by_time = read_from(log, ReadFrom::LogTime(Timestamp(NOW + index as i64 * 1000)));
+            assert_eq!((by_position.len() as u64, &by_position), (40 - index, &by_time));
+            assert!(by_time.iter().all(|record| record.payload == noise));
+        }
+    };
+    check(&log);
+    drop(log);
+    check(&open(dir.path(), large));
+}

@@ -4,14 +4,14 @@
 //! and the same query as a step of a range. Cannot see: native histograms, which are skipped by name, and what two wrongs
 //! of engine and runner would cancel out.
 
+mod engine;
+
 use std::path::PathBuf;
 
 use prefold::model::{Labels, Timestamp};
 use prefold::promql::parse;
 use prefold::query::script::{self, EvalCommand, EvalTime, ExpectedValue, Verdict};
-use prefold::query::{
-    EvalOptions, Evaluated, MemorySource, QueryError, QueryLimits, Value, almost_equal, instant, range,
-};
+use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryLimits, Value, almost_equal, instant, range};
 
 /// What the engine reaches today; raised with every function that is added, never lowered.
 const PASSED_AT_LEAST: usize = 743;
@@ -20,10 +20,8 @@ const PASSED_AT_LEAST: usize = 743;
 const NOT_THE_SAME_AS_A_RANGE: [&str; 5] = ["start()", "end()", "range()", "step()", "sort"];
 
 fn corpora() -> Option<PathBuf> {
-    let folder = std::env::var_os("PREFOLD_CORPORA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("PREFOLD_CORPORA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"), PathBuf::from);
     folder.join("promqltest").is_dir().then_some(folder)
 }
 
@@ -40,7 +38,8 @@ fn promqltest() {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for path in &files {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let script = script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let script =
+            script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let outcomes = script::run(&script, &mut evaluate);
         let count = |judge: fn(&Verdict) -> bool| outcomes.iter().filter(|outcome| judge(&outcome.verdict)).count();
         let counts = [

@@ -2,7 +2,8 @@
 //!
 //! Half of the queries are bent views (fewer labels, more matchers, another aggregation), so that many are answered; the
 //! test holds a floor under how many. Left out: several metric names under a function that drops the name, where
-//! Prometheus itself fails; the world has such names for bare selectors and last_over_time.
+//! Prometheus itself fails; the world has such names for bare selectors and last_over_time. topk above a view takes all
+//! there is: which of two equal values it takes depends on the order of series, which PromQL does not define.
 
 use std::cell::Cell;
 
@@ -15,7 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::world::{TestView, World, ask, catalog, grouping_text, same_answer, samples};
 
-const CASES: u32 = 3_000;
+const CASES: u32 = 6_000;
 
 const AGGREGATIONS: [&str; 6] = ["sum", "avg", "count", "min", "max", "group"];
 const MORE_AGGREGATIONS: [&str; 4] = ["stddev", "topk", "quantile", "bottomk"];
@@ -33,8 +34,22 @@ const GAUGE_FUNCTIONS: [&str; 8] = [
 const WINDOWS: [&str; 2] = ["2m", "5m"];
 const LABELS: [&str; 4] = ["__name__", "a", "b", "c"];
 const MATCHERS: [&str; 16] = [
-    r#"a="1""#, r#"a="""#, r#"a!="2""#, r#"a!="""#, r#"a=~"1|2""#, r#"a=~"1|""#, r#"a!~"1|2""#, r#"a=~".+""#, r#"b="x""#,
-    r#"b!="x""#, r#"b=~"x.*""#, r#"b!~"x.*""#, r#"b=~"xy?""#, r#"b=~".*""#, r#"c="p""#, r#"c!="p""#,
+    r#"a="1""#,
+    r#"a="""#,
+    r#"a!="2""#,
+    r#"a!="""#,
+    r#"a=~"1|2""#,
+    r#"a=~"1|""#,
+    r#"a!~"1|2""#,
+    r#"a=~".+""#,
+    r#"b="x""#,
+    r#"b!="x""#,
+    r#"b=~"x.*""#,
+    r#"b!~"x.*""#,
+    r#"b=~"xy?""#,
+    r#"b=~".*""#,
+    r#"c="p""#,
+    r#"c!="p""#,
 ];
 
 /// An aggregation, in parts that can be bent.
@@ -125,11 +140,10 @@ fn bend() -> impl Strategy<Value = Bend> {
 }
 
 fn bent(view: &Question, bend: &Bend) -> Question {
-    let chosen = |names: Vec<&'static str>| names.into_iter().zip(&bend.keep).filter(|(_, keep)| **keep).map(|(name, _)| name);
+    let chosen =
+        |names: Vec<&'static str>| names.into_iter().zip(&bend.keep).filter(|(_, keep)| **keep).map(|(name, _)| name);
     let grouping = match &view.grouping {
-        Grouping::By(names) => {
-            Grouping::by(chosen(LABELS.to_vec()).filter(|name| names.iter().any(|kept| kept == name)))
-        }
+        Grouping::By(names) => Grouping::by(chosen(LABELS.to_vec()).filter(|name| names.iter().any(|kept| kept == name))),
         Grouping::Without(names) if bend.without => {
             Grouping::without(chosen(LABELS.to_vec()).chain(LABELS).filter(|l| bend.keep[0] || names.iter().any(|n| n == l)))
         }
@@ -160,8 +174,20 @@ fn case() -> impl Strategy<Value = Case> {
     let bends = (bend(), bend(), prop::bool::weighted(0.2));
     let shift = || select(vec!["", "", "", "offset 30s", "offset 1m", "offset -2m", "offset 10s", "@ 600", "@ end()"]);
     let shell = select(vec![
-        "X", "X", "X", "X", "X + Y", "X / on (a) group_left () sum by (a) (Y)", "X or Y", "max_over_time(X[5m:1m])",
-        "sum_over_time(X[4m:30s] offset 1m)", "topk(2, X)", "max(X) - -min(Y)", "absent(X)", "sum by (b) (X > 1)",
+        "X",
+        "X",
+        "X",
+        "X",
+        "X + Y",
+        "X / on (a) group_left () sum by (a) (Y)",
+        "X or Y",
+        "max_over_time(X[5m:1m])",
+        "sum_over_time(X[4m:30s] offset 1m)",
+        "topk(90, X)",
+        "quantile by (a) (0.5, X)",
+        "max(X) - -min(Y)",
+        "absent(X)",
+        "sum by (b) (X > 1)",
         "last_over_time((X - Y)[3m:45s])",
     ]);
     let start = select(vec![600, 600, 660, 690, 705]);
@@ -221,6 +247,6 @@ fn whatever_is_rewritten_has_the_same_values() {
     if let Err(error) = run {
         panic!("{error}");
     }
-    assert!(replaced > CASES / 4 && whole > CASES / 6, "only {replaced} of {CASES} rewritten, {whole} wholly");
-    assert!(compared > 5_000, "only {compared} points compared");
+    assert!(replaced > CASES / 6 && whole > CASES / 9, "only {replaced} of {CASES} rewritten, {whole} wholly");
+    assert!(compared > CASES as usize, "only {compared} points compared");
 }

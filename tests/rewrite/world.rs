@@ -7,9 +7,7 @@ use prefold::model::window::Grid;
 use prefold::model::{Labels, METRIC_NAME, STALE_NAN, Sample, Tenant, Timestamp, ViewId};
 use prefold::plan::{Catalog, CatalogEntry, RuleLimits, View, normalize};
 use prefold::promql::{Expr, ExprKind, Grouping, Origin, parse};
-use prefold::query::{
-    self, EvalOptions, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value,
-};
+use prefold::query::{self, EvalOptions, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value};
 use prefold::rewrite::{Outcome, QueryTime, Question, ViewRead, rewrite};
 
 /// The samples end here; queries of the tests stay before it.
@@ -127,7 +125,8 @@ impl SeriesSource for World<'_> {
         self.reads.lock().unwrap().push((*view, request.from + 1, request.to));
         let grid = entry.view.grid();
         let field = entry.view.shape.aggregation.fields[usize::from(*field)];
-        let points = contents(self.samples, &entry.expr, Some(field), grid, grid.after(request.from), grid.floor(request.to));
+        let points =
+            contents(self.samples, &entry.expr, Some(field), grid, grid.after(request.from), grid.floor(request.to));
         let matching = points.into_iter().filter(|(labels, _)| request.selector.selector.matches(labels));
         Ok(matching.map(|(labels, samples)| SeriesData { labels: Arc::new(labels), samples: samples.into() }).collect())
     }
@@ -159,7 +158,12 @@ pub fn contents(
 type Answer = BTreeMap<Labels, Vec<Sample>>;
 
 /// The answer of an expression; instant answers as series of one point.
-pub fn evaluate(expr: &Expr, time: QueryTime, interval_ms: Option<i64>, source: &dyn SeriesSource) -> Result<Answer, String> {
+pub fn evaluate(
+    expr: &Expr,
+    time: QueryTime,
+    interval_ms: Option<i64>,
+    source: &dyn SeriesSource,
+) -> Result<Answer, String> {
     let options = EvalOptions { subquery_step_ms: interval_ms.unwrap_or(60_000), ..EvalOptions::default() };
     let evaluated = match time {
         QueryTime::Instant(t) => query::instant(expr, t, source, &options),

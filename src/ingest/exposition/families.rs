@@ -86,10 +86,6 @@ pub struct Belongs {
 }
 
 impl<'b> Families<'b> {
-    pub fn get(&self, family: usize) -> &Family<'b> {
-        &self.families[family]
-    }
-
     pub fn get_mut(&mut self, family: usize) -> &mut Family<'b> {
         &mut self.families[family]
     }

@@ -1,11 +1,13 @@
 //! One histogram at one time: its buckets, count and sum, which only make sense together.
 //!
-//! OpenMetrics wants the buckets in order and cumulative, ending with `+Inf`, whose value is the count; a sum and a count both
-//! or neither; and no sum where observations may have been negative, since it would not be a counter.
-//!
-//! Where the corpora contradict: the OpenMetrics suite refuses a `_count` without a `_sum`, Prometheus' vectors have one that
-//! carries an exemplar. OpenMetrics 1.0 knows no exemplars on counts, so such a line is Prometheus' extension of the format,
-//! and is judged by Prometheus, which asks for no sum.
+//! OpenMetrics wants the buckets in order and cumulative, ending with `+Inf`, whose value is the count, and a sum and a count
+//! both or neither. Where the corpora contradict:
+//! - The OpenMetrics suite refuses a `_count` without a `_sum`; Prometheus' vectors have one that carries an exemplar.
+//!   OpenMetrics 1.0 knows no exemplars on counts, so such a line is Prometheus' extension of the format, and is judged by
+//!   Prometheus, which asks for no sum.
+//! - The suite refuses a `_sum` where buckets take negative values (it would not be a counter); Prometheus' client library
+//!   writes it, and is scraped everywhere. The one body of the suite that has all parts writes its bound `-1`, where client
+//!   libraries write OpenMetrics' canonical `-1.0`: a sum is taken beside canonical negative bounds, and refused beside others.
 
 use super::families::MetricKind;
 
@@ -16,6 +18,8 @@ pub struct Histogram {
     newest: Option<(f64, f64)>,
     infinite: Option<f64>,
     negative_bounds: bool,
+    /// Whether each negative bound is written the canonical way.
+    canonical: bool,
     count: Option<f64>,
     sum: Option<f64>,
     count_has_exemplar: bool,
@@ -29,6 +33,7 @@ impl Histogram {
             newest: None,
             infinite: None,
             negative_bounds: false,
+            canonical: true,
             count: None,
             sum: None,
             count_has_exemplar: false,
@@ -46,8 +51,8 @@ impl Histogram {
                 Ok(())
             }
             "_sum" | "_gsum" => {
-                if value.is_nan() || (value < 0.0 && self.kind == MetricKind::Histogram) {
-                    return Err(format!("{suffix} must not be negative or NaN, it is {value}"));
+                if value.is_nan() {
+                    return Err(format!("{suffix} must not be NaN"));
                 }
                 self.sum = Some(value);
                 Ok(())
@@ -70,7 +75,10 @@ impl Histogram {
             }
         }
         self.newest = Some((bound, value));
-        self.negative_bounds |= bound < 0.0;
+        if bound < 0.0 {
+            self.negative_bounds = true;
+            self.canonical &= text.contains(['.', 'e']);
+        }
         if text == "+Inf" {
             self.infinite = Some(value);
         }
@@ -88,11 +96,11 @@ impl Histogram {
         if self.sum.is_some() && self.count.is_none() {
             return Err("it has a sum but no count".to_owned());
         }
-        let sum_forbidden = self.kind == MetricKind::Histogram && self.negative_bounds;
-        if self.sum.is_none() && self.count.is_some() && !self.count_has_exemplar && !sum_forbidden {
+        let sum_optional = self.count_has_exemplar || (self.kind == MetricKind::Histogram && self.negative_bounds);
+        if self.sum.is_none() && self.count.is_some() && !sum_optional {
             return Err("it has a count but no sum".to_owned());
         }
-        if self.sum.is_some() && sum_forbidden {
+        if self.sum.is_some() && self.kind == MetricKind::Histogram && self.negative_bounds && !self.canonical {
             return Err("it has a sum although its buckets take negative values".to_owned());
         }
         if self.sum.is_some_and(|sum| sum < 0.0) && !self.negative_bounds {

@@ -11,7 +11,8 @@
 //!   from a stream that just ends it may be half a line, as the client library says. [`Limits::body_is_whole`] tells.
 //! - Families and label sets may alternate (Prometheus' vectors have summaries that do), but not those of histograms, whose
 //!   buckets only make sense together (`openmetrics_families.rs`).
-//! - A histogram's `_count` with an exemplar needs no `_sum` (`histogram.rs`).
+//! - A histogram's `_count` with an exemplar needs no `_sum`, and sums may be negative where observations may be
+//!   (`histogram.rs`, `openmetrics_families.rs`).
 
 mod families;
 mod format;
@@ -126,5 +127,95 @@ pub fn parse(
     match format {
         Format::PrometheusText => prometheus_text::parse(body, limits, visit),
         Format::OpenMetrics => openmetrics::parse(body, limits, visit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The samples of a body, one a line: labels, value in Rust's notation, time, `#` for an exemplar.
+    fn shown(format: Format, body: &str, limits: &Limits) -> Result<String, String> {
+        let mut out = String::new();
+        let summary = parse(body.as_bytes(), format, limits, &mut |sample| {
+            for (name, value) in sample.labels {
+                out.push_str(&format!("{name}={value:?} "));
+            }
+            let time = sample.timestamp.map(|t| format!(" @{}", t.0)).unwrap_or_default();
+            out.push_str(&format!("{:?}{time}{}\n", sample.value, if sample.exemplar { " #" } else { "" }));
+        });
+        summary.map(|_| out).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(format: Format, body: &str, expected: Result<&str, &str>) {
+        match (shown(format, body, &Limits::default()), expected) {
+            (Err(error), Err(part)) => assert!(error.contains(part), "{body:?}: {error}"),
+            (got, expected) => assert_eq!(got.as_deref().map_err(String::as_str), expected, "{body:?}"),
+        }
+    }
+
+    #[test]
+    fn prometheus_text_is_read() {
+        for (body, expected) in [
+            ("a 1\n", Ok("__name__=\"a\" 1.0\n")),
+            ("a{b=\"c\"} 2 3\n", Ok("__name__=\"a\" b=\"c\" 2.0 @3\n")),
+            (" a { b = \"x\\\"y\\\\\\n\" , } -Inf\t-7 \n", Ok("__name__=\"a\" b=\"x\\\"y\\\\\\n\" -inf @-7\n")),
+            ("{\"a.b\",\"c.d\"=\"\"} NaN", Ok("__name__=\"a.b\" c.d=\"\" NaN\n")),
+            ("# TYPE a gauge\n\n# any\na 1\nb 2\na 3\n", Ok("__name__=\"a\" 1.0\n__name__=\"b\" 2.0\n__name__=\"a\" 3.0\n")),
+            ("a 1\na 1 # {b=\"c\"} 1\n", Err("line 2: timestamp \"#\"")),
+            ("a 1\r\n", Err("line 1: \"1\\r\" is not a number")),
+            ("a{b=\"1\",b=\"2\"} 1\n", Err("label \"b\" stands twice")),
+            ("# TYPE a counter\na 1\n# TYPE a counter\n", Err("line 3: TYPE of metric \"a\" after its first sample")),
+            ("# TYPE a histogram\na_bucket{le=\"x\"} 1\n", Err("label le: \"x\" is not a number")),
+            ("a_bucket{le=\"x\"} 1\n", Ok("__name__=\"a_bucket\" le=\"x\" 1.0\n")),
+        ] {
+            check(Format::PrometheusText, body, expected);
+        }
+    }
+
+    #[test]
+    fn openmetrics_is_read() {
+        for (body, expected) in [
+            ("# TYPE a counter\na_total 1 1.5 # {b=\"c\"} 2 3\n# EOF", Ok("__name__=\"a_total\" 1.0 @1500 #\n")),
+            ("a{b=\"\\z\\n\"} 1\n# EOF\n", Ok("__name__=\"a\" b=\"\\\\z\\n\" 1.0\n")),
+            ("a 1\n", Err("line 2: the body does not end with # EOF")),
+            ("a{b=\"c\", d=\"e\"} 1\n# EOF\n", Err("line 1: expected a label name")),
+            ("# TYPE a histogram\na_bucket{le=\"1\"} 1\n# EOF\n", Err("line 3: histogram \"a\" before this line: it has no bucket")),
+            ("# TYPE a summary\na_sum -1\na_count 1\n# EOF\n", Ok("__name__=\"a_sum\" -1.0\n__name__=\"a_count\" 1.0\n")),
+            ("# TYPE a summary\na_sum -1\n# EOF\n", Err("line 3: \"a_sum\" was negative in a summary without count")),
+            (
+                "# TYPE a histogram\na_bucket{x=\"1\",le=\"+Inf\"} 1\na_bucket{x=\"2\",le=\"+Inf\"} 1\na_bucket{x=\"1\",le=\"+Inf\"} 1\n",
+                Err("line 4: a histogram's samples stand apart"),
+            ),
+        ] {
+            check(Format::OpenMetrics, body, expected);
+        }
+    }
+
+    #[test]
+    fn metadata_is_kept_up_to_the_bound() {
+        let body = "# HELP a x\\ny\n# TYPE a_total counter\n# TYPE b gauge\n# HELP c\n";
+        let summary = parse(body.as_bytes(), Format::PrometheusText, &Limits::default(), &mut |_| ()).unwrap();
+        assert_eq!((summary.metadata_lines, summary.metadata.len()), (3, 3));
+        assert_eq!(summary.metadata["a"].help, "x\ny");
+        assert_eq!(summary.metadata["b"].kind, Some(MetricKind::Gauge));
+        let limits = Limits { metadata_kept_max: 1, ..Limits::default() };
+        assert_eq!(parse(body.as_bytes(), Format::PrometheusText, &limits, &mut |_| ()).unwrap().metadata.len(), 1);
+    }
+
+    #[test]
+    fn limits_are_held_and_half_a_line_is_not_taken_from_a_stream() {
+        let all = Limits { samples_max: 2, labels_per_sample_max: 3, label_name_bytes_max: 8, label_value_bytes_max: 4, ..Limits::default() };
+        for (body, limits, reason) in [
+            ("a 1\na 1\na 1\n", all, "line 3: more than 2 samples"),
+            ("a{b=\"\",c=\"\",d=\"\"} 1\n", all, "line 1: more than 3 labels"),
+            ("a{bcdefghij=\"\"} 1\n", all, "line 1: label name \"bcdefghij\" is longer than 8 bytes"),
+            ("a{b=\"12345\"} 1\n", all, "line 1: the value of label \"b\" is longer than 4 bytes"),
+            ("a 1\nb 3.14", Limits { body_is_whole: false, ..all }, "line 2: the body ends within a line"),
+        ] {
+            assert_eq!(shown(Format::PrometheusText, body, &limits), Err(reason.to_owned()));
+        }
+        assert!(shown(Format::PrometheusText, "a{b=\"\",c=\"\"} 1\na 1", &all).is_ok());
     }
 }

@@ -30,7 +30,7 @@ pub fn parse(
         let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
         if line == b"# EOF" {
-            reader.rules.finish().map_err(at)?;
+            reader.rules.end().map_err(at)?;
             break;
         }
         reader.line(line, limits, visit).map_err(at)?;

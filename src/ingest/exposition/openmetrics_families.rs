@@ -5,8 +5,11 @@
 //! that was left may not be taken up again. The specification forbids it for all families; Prometheus' vectors alternate
 //! summaries. So does this place accept a sample that bears its family's bare name where the type asks for a suffix (an info
 //! without `_info`), a stateset whose state is under another label than its own name, and the same sample twice.
+//!
+//! The suite refuses a summary's negative sum or quantile, alone in its body; Prometheus' client library writes them where
+//! observations may be negative, always with the count. So they are taken from a summary that has a count.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -31,6 +34,15 @@ pub struct Rules {
     histogram: Option<Open>,
     left_behind: HashSet<u128>,
     newest: Option<(u128, Option<f64>)>,
+    summaries: HashMap<usize, Signs>,
+}
+
+/// What must be known of a summary at the end of the body.
+#[derive(Default)]
+struct Signs {
+    /// The first sample with a negative value.
+    negative: Option<String>,
+    counted: bool,
 }
 
 /// The histogram whose samples are coming.
@@ -84,6 +96,13 @@ impl Rules {
             check_exemplar_place(kind, name)?;
         }
         check_value(kind, belongs.suffix, judged)?;
+        if kind == MetricKind::Summary && (judged.value < 0.0 || belongs.suffix == "_count") {
+            let signs = self.summaries.entry(belongs.family).or_default();
+            signs.counted |= belongs.suffix == "_count";
+            if judged.value < 0.0 {
+                signs.negative.get_or_insert_with(|| judged.labels[0].1.to_string());
+            }
+        }
         self.check_time(judged)?;
         match kind {
             MetricKind::Histogram | MetricKind::GaugeHistogram if !belongs.suffix.is_empty() => {
@@ -93,8 +112,18 @@ impl Rules {
         }
     }
 
-    /// Ends the histogram that is open, if one is: at another family's sample and at the end of the body.
-    pub fn finish(&mut self) -> Result<(), String> {
+    /// What can only be judged at the end of the body.
+    pub fn end(&mut self) -> Result<(), String> {
+        self.finish()?;
+        let uncounted = self.summaries.values().filter(|signs| !signs.counted).find_map(|signs| signs.negative.as_ref());
+        match uncounted {
+            Some(name) => Err(format!("{} was negative in a summary without count", quote(name.as_bytes()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the histogram that is open, if one is: at another family's sample.
+    fn finish(&mut self) -> Result<(), String> {
         let Some(open) = self.histogram.take() else { return Ok(()) };
         self.left_behind.insert(open.key);
         open.parts.finish().map_err(|reason| format!("histogram {} before this line: {reason}", quote(open.name.as_bytes())))
@@ -143,7 +172,8 @@ impl Rules {
 fn check_value(kind: MetricKind, suffix: &str, judged: &Judged<'_, '_>) -> Result<(), String> {
     match (kind, suffix) {
         (MetricKind::Counter, "" | "_total") => not_negative("a counter", judged.value),
-        (MetricKind::Summary, "_count" | "_sum") => not_negative(suffix, judged.value),
+        (MetricKind::Summary, "_count") => not_negative(suffix, judged.value),
+        (MetricKind::Summary, "_sum") if judged.value.is_nan() => Err("_sum must not be NaN".to_owned()),
         (MetricKind::Summary, "") => check_quantile(judged),
         (MetricKind::Info, _) if judged.value != 1.0 => Err(format!("an info metric is 1, not {}", judged.value)),
         (MetricKind::StateSet, _) if judged.value != 0.0 && judged.value != 1.0 => {
@@ -158,13 +188,9 @@ fn check_quantile(judged: &Judged<'_, '_>) -> Result<(), String> {
     let quantile = judged.labels.iter().find(|(name, _)| name == "quantile").map(|(_, value)| value);
     let quantile = quantile.ok_or("a summary's sample without suffix needs the label quantile")?;
     match parse_float(quantile.as_bytes()) {
-        Ok(number) if (0.0..=1.0).contains(&number) => {}
-        _ => return Err(format!("quantile {} is not a number from 0 to 1", quote(quantile.as_bytes()))),
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
+        _ => Err(format!("quantile {} is not a number from 0 to 1", quote(quantile.as_bytes()))),
     }
-    if judged.value < 0.0 {
-        return Err(format!("a quantile must not be negative, it is {}", judged.value));
-    }
-    Ok(())
 }
 
 /// Exemplars belong to samples that count events, and, as in Prometheus' vectors, to a summary's sum.

@@ -12,6 +12,9 @@ use super::number::{parse_float, parse_milliseconds};
 use super::{ExpositionError, Limits, ParsedSample, Summary};
 use crate::model::Timestamp;
 
+/// Exporters on Windows that serve a file put it before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a body. See [`super::parse`].
 pub fn parse(
     body: &[u8],
@@ -19,7 +22,7 @@ pub fn parse(
     visit: &mut dyn FnMut(ParsedSample<'_>),
 ) -> Result<Summary, ExpositionError> {
     let mut reader = Reader { families: Families::default(), labels: Vec::new(), samples: 0 };
-    let mut rest = body;
+    let mut rest = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let mut number = 0u32;
     while !rest.is_empty() {
         number = number.saturating_add(1);

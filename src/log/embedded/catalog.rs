@@ -68,6 +68,8 @@ pub(super) struct Mark {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub segment: Arc<SegmentHeader>,
+    /// How much of the segment is durable.
+    pub len: u64,
     pub mark: Mark,
 }
 
@@ -83,7 +85,11 @@ impl Segment {
     }
 
     pub fn beginning(&self) -> Place {
-        Place { segment: self.header.clone(), mark: self.marks[0].clone() }
+        self.place(0)
+    }
+
+    fn place(&self, mark: usize) -> Place {
+        Place { segment: self.header.clone(), len: self.len, mark: self.marks[mark].clone() }
     }
 
     /// Sets a mark at the end if the last one is far enough back.
@@ -111,7 +117,7 @@ impl Catalog {
         let segments = self.segments.partition_point(|segment| before(&segment.marks[0]));
         let segment = &self.segments[segments.saturating_sub(1)];
         let marks = segment.marks.partition_point(before);
-        Place { segment: segment.header.clone(), mark: segment.marks[marks.saturating_sub(1)].clone() }
+        segment.place(marks.saturating_sub(1))
     }
 
     /// Where the oldest record kept is.
@@ -124,7 +130,7 @@ impl Catalog {
         let last = &self.segments[self.segments.len() - 1];
         let ends = self.ends.clone().into();
         let mark = Mark { at: last.len, sequence: self.sequence, newest: self.newest, ends };
-        Place { segment: last.header.clone(), mark }
+        Place { segment: last.header.clone(), len: last.len, mark }
     }
 
     /// The beginning of the segment behind this one, or the end of the log.

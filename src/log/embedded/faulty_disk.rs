@@ -118,6 +118,12 @@ impl FaultyDisk {
         FaultyDisk(Arc::new(Mutex::new(State { fault: None, ..state.clone() })))
     }
 
+    /// Another disk in the same state, with a fault; its changes are counted on from this one's.
+    pub fn faulty(&self, fault: Fault) -> FaultyDisk {
+        let state = self.0.lock();
+        FaultyDisk(Arc::new(Mutex::new(State { fault: Some(fault), ..state.clone() })))
+    }
+
     /// Changes a file behind the log's back.
     pub fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.0.lock();

@@ -65,7 +65,7 @@ impl JournalReader {
                     return Ok(JournalReader {
                         cursor,
                         at: place.mark.at,
-                        end: 0,
+                        end: place.len,
                         sequence: place.mark.sequence,
                         next,
                         from,
@@ -172,7 +172,7 @@ impl JournalReader {
 
     fn enter(&mut self, place: Place, cursor: FrameCursor) {
         self.cursor = cursor;
-        self.at = place.mark.at;
+        (self.at, self.end) = (place.mark.at, place.len);
         self.sequence = place.mark.sequence;
         self.segment = place.segment;
     }
@@ -218,6 +218,7 @@ impl JournalReader {
         Ok(match resynced {
             Some((at, header)) => Place {
                 segment: self.segment.clone(),
+                len: self.end,
                 // How far the partitions are here, their next records tell.
                 mark: Mark { at, sequence: header.sequence, newest: self.passed, ends: Arc::from([]) },
             },

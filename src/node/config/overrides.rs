@@ -48,7 +48,8 @@ mod tests {
         let mut upstream = UpstreamConfig::new("http://a");
         upstream.trust = crate::node::config::Trust::Always;
         config.upstream = Some(upstream);
-        let overrides = Overrides { upstream: Some("http://b".to_owned()), data_dir: Some("d".into()), ..Overrides::default() };
+        let overrides =
+            Overrides { upstream: Some("http://b".to_owned()), data_dir: Some("d".into()), ..Overrides::default() };
         let config = overrides.apply(config).unwrap();
         let upstream = config.upstream.unwrap();
         assert_eq!((upstream.url.as_str(), upstream.trust), ("http://b", crate::node::config::Trust::Always));

@@ -133,7 +133,7 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let absent = dir.path().join("absent.json");
-        assert!(collect(&[absent.clone()]).unwrap_err().to_string().contains("absent.json"));
+        assert!(collect(std::slice::from_ref(&absent)).unwrap_err().to_string().contains("absent.json"));
         assert!(read_if_present(&absent).unwrap().is_none());
         let other = dir.path().join("x.toml");
         fs::write(&other, "").unwrap();

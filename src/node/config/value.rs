@@ -225,10 +225,14 @@ mod tests {
         for bad in ["", "9480", ":9480", "a:b", "a:99999", "::1:9480", "a b:1", "http://a:1"] {
             assert!(listen_address_problem(bad).is_some(), "{bad}");
         }
-        for good in ["http://a", "https://a.b:443/select/0/prometheus/", "http://[::1]:9090", "http://u:p@h:1/x", "http://[::1]"] {
+        for good in
+            ["http://a", "https://a.b:443/select/0/prometheus/", "http://[::1]:9090", "http://u:p@h:1/x", "http://[::1]"]
+        {
             assert_eq!(url_problem(good), None, "{good}");
         }
-        for bad in ["", "a:9090", "ftp://a", "http://", "http://:80", "http://a:b", "http://a?x=1", "http://a /", "http://a/#f"] {
+        for bad in
+            ["", "a:9090", "ftp://a", "http://", "http://:80", "http://a:b", "http://a?x=1", "http://a /", "http://a/#f"]
+        {
             assert!(url_problem(bad).is_some(), "{bad}");
         }
     }

@@ -199,11 +199,11 @@ fn step(text: &RuleText<'_>, spec: &RuleSpec, report: &mut Report) -> Option<i64
 }
 
 fn retention(text: &RuleText<'_>, spec: &RuleSpec, step_ms: Option<i64>, report: &mut Report) -> Option<i64> {
-    let kept_ms =
-        duration(text, "retention", spec.retention.as_deref(), RETENTION_DEFAULT_MS, RETENTION_MS, report)?;
+    let kept_ms = duration(text, "retention", spec.retention.as_deref(), RETENTION_DEFAULT_MS, RETENTION_MS, report)?;
     if let Some(step_ms) = step_ms.filter(|step_ms| kept_ms <= *step_ms) {
         let (field, place) = text.at("retention");
-        let message = format!("must be longer than the step of {}, not {}", format_duration(step_ms), format_duration(kept_ms));
+        let message =
+            format!("must be longer than the step of {}, not {}", format_duration(step_ms), format_duration(kept_ms));
         report.error(field, place, message, "");
         return None;
     }

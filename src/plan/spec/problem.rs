@@ -1,5 +1,6 @@
 //! What is wrong with a file, where, and what to do about it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -51,14 +52,22 @@ impl fmt::Display for Problem {
             Severity::Note => f.write_str("note: ")?,
         }
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", printable(&self.field))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&printable(&self.message))?;
         if !self.remedy.is_empty() {
-            write!(f, "; {}", self.remedy)?;
+            write!(f, "; {}", printable(&self.remedy))?;
         }
         Ok(())
     }
+}
+
+/// One line, and nothing a terminal would obey: keys and values come from the file.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// The problems of one file while it is read.
@@ -81,7 +90,13 @@ impl Report {
         self.add(Severity::Error, field, place, message.into(), remedy.into());
     }
 
-    pub fn warning(&mut self, field: impl Into<String>, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+    pub fn warning(
+        &mut self,
+        field: impl Into<String>,
+        place: Place,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.add(Severity::Warning, field.into(), place, message.into(), remedy.into());
     }
 

@@ -202,9 +202,11 @@ fn format(format: &str, text: &str) -> Result<(), (String, String)> {
             "use letters, digits, _ and :, and no digit first",
         ),
         "label-name" if text == METRIC_NAME => Err(("the metric's name is not a label to keep".to_owned(), String::new())),
-        "label-name" => {
-            wrong(is_label_name(text), format!("{text:?} is not a label name"), "use letters, digits and _, and no digit first")
-        }
+        "label-name" => wrong(
+            is_label_name(text),
+            format!("{text:?} is not a label name"),
+            "use letters, digits and _, and no digit first",
+        ),
         "job-name" => {
             let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
             let ok = (1..=100).contains(&text.len()) && text.bytes().all(valid);

@@ -16,9 +16,11 @@ pub struct Grammar {
     pub schema: Json,
     /// Keys and values of later versions, refused by name.
     pub later: &'static [Later],
-    /// Checks a text against the schema's `format`: what is wrong, and the remedy or nothing.
-    pub format: fn(&str, &str) -> Result<(), (String, String)>,
+    pub format: FormatCheck,
 }
+
+/// Holds a text (second) against the schema's `format` (first): what is wrong, and the remedy or nothing.
+pub type FormatCheck = fn(&str, &str) -> Result<(), (String, String)>;
 
 /// An option that no code reads yet.
 pub struct Later {
@@ -309,28 +311,34 @@ mod tests {
 
     #[test]
     fn everything_else_is_reported_at_its_place() {
-        check("{nmae: a}", &[
-            "f:1:2: nmae: is not a known key; did you mean `name`?",
-            "f:1:1: name: is missing; add it: What it is called",
-        ]);
-        check("{name: A, turbo: 1}", &[
-            "f:1:8: name: \"A\" is not lower case",
-            "f:1:11: turbo: this version does not support `turbo` yet; use mode",
-        ]);
-        check("{name: 5, mode: fats, count: 1.5}", &[
-            "f:1:8: name: must be a string, not a number",
-            "f:1:17: mode: must be one of fast, slow, not \"fats\"; did you mean fast?",
-            "f:1:30: count: must be a whole number, not a fraction",
-        ]);
-        check("{name: a, mode: warp, share: 1.5, count: 0}", &[
-            "f:1:17: mode: this version does not support \"warp\" yet; be patient",
-            "f:1:30: share: must be between 0 and 1, not 1.5",
-            "f:1:42: count: must be at least 1, not 0",
-        ]);
-        check("{name: a, lines: [], labels: {a: 1}}", &[
-            "f:1:18: lines: must not be empty",
-            "f:1:34: labels.a: must be a string, not a number",
-        ]);
+        check(
+            "{nmae: a}",
+            &["f:1:2: nmae: is not a known key; did you mean `name`?", "f:1:1: name: is missing; add it: What it is called"],
+        );
+        check(
+            "{name: A, turbo: 1}",
+            &["f:1:8: name: \"A\" is not lower case", "f:1:11: turbo: this version does not support `turbo` yet; use mode"],
+        );
+        check(
+            "{name: 5, mode: fats, count: 1.5}",
+            &[
+                "f:1:8: name: must be a string, not a number",
+                "f:1:17: mode: must be one of fast, slow, not \"fats\"; did you mean fast?",
+                "f:1:30: count: must be a whole number, not a fraction",
+            ],
+        );
+        check(
+            "{name: a, mode: warp, share: 1.5, count: 0}",
+            &[
+                "f:1:17: mode: this version does not support \"warp\" yet; be patient",
+                "f:1:30: share: must be between 0 and 1, not 1.5",
+                "f:1:42: count: must be at least 1, not 0",
+            ],
+        );
+        check(
+            "{name: a, lines: [], labels: {a: 1}}",
+            &["f:1:18: lines: must not be empty", "f:1:34: labels.a: must be a string, not a number"],
+        );
         check("{name: a, lines: {}}", &["f:1:18: lines: must be a string or a list, not an object"]);
         check("[]", &["f:1:1: must be an object, not a list"]);
     }

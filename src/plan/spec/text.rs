@@ -32,7 +32,11 @@ fn rule_text(text: &mut String, rule: &Rule) {
         line(text, if index == 0 { "expr" } else { "" }, part);
     }
     line(text, "view", &shape.to_string());
-    line(text, "grid", &format!("every {}, final {} later", format_duration(view.step_ms), format_duration(view.max_delay_ms)));
+    line(
+        text,
+        "grid",
+        &format!("every {}, final {} later", format_duration(view.step_ms), format_duration(view.max_delay_ms)),
+    );
     line(text, "id", &view.id.to_string());
     if let Some(record) = &rule.record {
         let labels = if rule.labels.is_empty() { String::new() } else { rule.labels.to_string() };

@@ -63,7 +63,7 @@ pub struct SyntaxError {
 /// # Errors
 /// The first place that is not JSON, or a key that stands twice in one object.
 pub fn parse_json(text: &str) -> Result<Node, SyntaxError> {
-    let strict = serde_json::from_str::<serde::de::IgnoredAny>(text);
+    let strict = serde_json::from_str::<serde_json::Value>(text);
     strict.map_err(|error| json_error(text, &error))?;
     parse_yaml(text)
 }

@@ -171,7 +171,8 @@ fn drop_null(schema: &mut serde_json::Value) {
     if let Some(keys) = schema.as_object_mut() {
         keys.retain(|key, value| !(key == "default" && value.is_null()));
         if let Some(types) = keys.get_mut("type")
-            && let Some([kept]) = types.as_array().map(|types| types.iter().filter(|t| *t != "null").collect::<Vec<_>>()).as_deref()
+            && let Some([kept]) =
+                types.as_array().map(|types| types.iter().filter(|t| *t != "null").collect::<Vec<_>>()).as_deref()
         {
             *types = (*kept).clone();
         }

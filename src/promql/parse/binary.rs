@@ -58,7 +58,7 @@ impl Joint {
 
 impl Parser<'_> {
     #[inline(never)]
-    pub(super) fn joint(&mut self, infix: Infix) -> Parsed<Joint> {
+    pub(super) fn joint(&mut self, infix: Infix) -> Parsed<Box<Joint>> {
         let token = self.advance()?;
         let op = match infix {
             Infix::Op(op) => op,
@@ -70,14 +70,14 @@ impl Parser<'_> {
             }
         };
         let return_bool = self.accept(TokenKind::Keyword(Keyword::Bool))?;
-        Ok(Joint { op, return_bool, matching: self.matching()? })
+        Ok(Box::new(Joint { op, return_bool, matching: self.matching()? }))
     }
 
     #[inline(never)]
-    pub(super) fn joined(&mut self, lhs: Node, joint: Joint, rhs: Node) -> Parsed<Node> {
-        let Joint { op, return_bool, matching } = joint;
+    pub(super) fn joined(&mut self, lhs: Node, joint: Box<Joint>, rhs: Node) -> Parsed<Node> {
+        let Joint { op, return_bool, matching } = *joint;
         let (start, depth) = (lhs.expr.source.start, lhs.depth.max(rhs.depth));
-        let mut binary = Box::new(Binary { op, lhs: lhs.expr, rhs: rhs.expr, return_bool, matching });
+        let mut binary = Box::new(Binary { op, lhs: *lhs.expr, rhs: *rhs.expr, return_bool, matching });
         self.note_type_error(check_binary(&binary, lhs.value_type, rhs.value_type, self.text));
         settle_matching(&mut binary, lhs.value_type, rhs.value_type);
         self.node(ExprKind::Binary(binary), start, binary_type(lhs.value_type, rhs.value_type), depth)

@@ -51,7 +51,7 @@ impl Parser<'_> {
     fn argument(&mut self, arguments: &mut Arguments, node: Node) -> Parsed<()> {
         arguments.depth = arguments.depth.max(node.depth);
         arguments.types.push(node.value_type);
-        arguments.exprs.push(node.expr);
+        arguments.exprs.push(*node.expr);
         if self.token.kind == TokenKind::RightParen {
             return Ok(());
         }

@@ -56,13 +56,13 @@ fn parse_boxed(text: &str) -> Parsed<Expr> {
     }
     match parser.type_error.or(parser.unsupported) {
         Some(error) => Err(error),
-        None => Ok(expr),
+        None => Ok(*expr),
     }
 }
 
-/// A parsed piece, its type and the depth of its tree.
+/// A parsed piece, its type and the depth of its tree. Boxed, because many wait on the stack while nested ones are parsed.
 struct Node {
-    expr: Expr,
+    expr: Box<Expr>,
     value_type: ValueType,
     depth: u32,
 }
@@ -169,7 +169,7 @@ impl<'a> Parser<'a> {
         if depth_below >= TREE_DEPTH_MAX {
             return self.fail(source, format!("the query's tree is deeper than the limit of {TREE_DEPTH_MAX}"));
         }
-        Ok(Node { expr: Expr::new(kind, source), value_type, depth: depth_below + 1 })
+        Ok(Node { expr: Box::new(Expr::new(kind, source)), value_type, depth: depth_below + 1 })
     }
 
     /// Operands joined by operators that bind at least as tightly as `binding_min`.
@@ -230,7 +230,7 @@ impl<'a> Parser<'a> {
             ExprKind::Number(NumberLiteral(value)) if negative && !value.is_nan() => *value = -*value,
             ExprKind::Number(_) => {}
             _ if negative => {
-                let negated = ExprKind::Negate(Box::new(node.expr));
+                let negated = ExprKind::Negate(node.expr);
                 return self.node(negated, sign.start, node.value_type, node.depth);
             }
             _ => {}
@@ -242,7 +242,7 @@ impl<'a> Parser<'a> {
     #[inline(never)]
     fn parenthesised(&mut self, open: Token, inner: Node) -> Parsed<Node> {
         self.expect(TokenKind::RightParen, "", "")?;
-        self.node(ExprKind::Paren(Box::new(inner.expr)), open.start, inner.value_type, inner.depth)
+        self.node(ExprKind::Paren(inner.expr), open.start, inner.value_type, inner.depth)
     }
 
     #[inline(never)]

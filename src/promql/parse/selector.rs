@@ -143,7 +143,7 @@ impl Parser<'_> {
         *said = Said::default();
         let start = node.expr.source.start;
         self.note_type_error(check_subquery(node.value_type, SourceRange { start, end: self.last_end }));
-        let (expr, shift) = (Box::new(node.expr), TimeShift::default());
+        let (expr, shift) = (node.expr, TimeShift::default());
         self.node(ExprKind::Subquery { expr, range_ms, step_ms, shift }, start, ValueType::Matrix, node.depth)
     }
 

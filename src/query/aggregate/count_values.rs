@@ -14,11 +14,7 @@ use crate::query::grouping::GroupKey;
 use crate::query::row::{ABSENT, Row, is_absent};
 use crate::query::steps::Steps;
 
-pub(super) fn count_values(
-    evaluator: &mut Evaluator<'_>,
-    node: &Aggregate,
-    steps: &Steps,
-) -> Result<Vec<Row>, QueryError> {
+pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
     let label = match &node.param {
         Some(param) => evaluator.string(param)?,
         None => return Err(QueryError::bad_data("count_values needs a label name")),

@@ -28,11 +28,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 /// Of each value, or of the step's time when there is no argument.
-pub(super) fn each(
-    evaluator: &mut Evaluator<'_>,
-    call: &Call<'_>,
-    part: fn(&Civil) -> f64,
-) -> Result<Operand, QueryError> {
+pub(super) fn each(evaluator: &mut Evaluator<'_>, call: &Call<'_>, part: fn(&Civil) -> f64) -> Result<Operand, QueryError> {
     if call.args.is_empty() {
         let values = call.steps.times().map(|t| part(&civil(t.0.div_euclid(1000))));
         return Ok(Operand::Vector(unlabelled(values.collect())));

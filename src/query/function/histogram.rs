@@ -230,7 +230,8 @@ fn make_monotonic(buckets: &mut [Bucket], t: Timestamp) -> Option<ForcedMonotoni
         } else if current < previous {
             bucket.count = previous;
             let difference_max = previous - current;
-            let lifted = ForcedMonotonicity { from: t, to: t, bucket_min: bound, bucket_max: bound, difference_max, count: 0 };
+            let lifted =
+                ForcedMonotonicity { from: t, to: t, bucket_min: bound, bucket_max: bound, difference_max, count: 0 };
             forced.get_or_insert(ForcedMonotonicity { count: 1, ..lifted }).merge(&lifted);
         } else {
             previous = current;
@@ -286,7 +287,8 @@ mod tests {
 
     #[track_caller]
     fn check(q: f64, buckets: &[(f64, f64)], expected: f64, lifted: usize) {
-        let mut buckets: Vec<Bucket> = buckets.iter().map(|(bound, count)| Bucket { bound: *bound, count: *count }).collect();
+        let mut buckets: Vec<Bucket> =
+            buckets.iter().map(|(bound, count)| Bucket { bound: *bound, count: *count }).collect();
         let (value, forced) = bucket_quantile(q, &mut buckets, Timestamp(0));
         assert!(value == expected || (value.is_nan() && expected.is_nan()), "{value} instead of {expected}");
         assert_eq!(forced.map_or(0, |forced| forced.count), lifted);
@@ -318,7 +320,14 @@ mod tests {
     #[test]
     fn fractions_interpolate() {
         let buckets = [(1.0, 2.0), (2.0, 6.0), (f64::INFINITY, 8.0)].map(|(bound, count)| Bucket { bound, count });
-        for (lower, upper, expected) in [(0.0, 1.0, 0.25), (0.5, 1.5, 0.375), (2.0, 99.0, 0.0), (2.0, f64::INFINITY, 0.25), (-5.0, f64::INFINITY, 1.0), (3.0, 3.0, 0.0)] {
+        for (lower, upper, expected) in [
+            (0.0, 1.0, 0.25),
+            (0.5, 1.5, 0.375),
+            (2.0, 99.0, 0.0),
+            (2.0, f64::INFINITY, 0.25),
+            (-5.0, f64::INFINITY, 1.0),
+            (3.0, 3.0, 0.0),
+        ] {
             assert_eq!(bucket_fraction(lower, upper, &buckets), expected, "{lower} {upper}");
         }
     }

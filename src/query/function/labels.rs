@@ -22,9 +22,10 @@ fn label_replace(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Opera
     let replacement = evaluator.string(call.arg(2)?)?;
     let origin = evaluator.string(call.arg(3)?)?;
     let pattern = evaluator.string(call.arg(4)?)?;
-    let regex = RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build().map_err(|_| {
-        QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
-    })?;
+    let regex = RegexBuilder::new(&format!("^(?s:{pattern})$"))
+        .size_limit(REGEX_BYTES_MAX)
+        .build()
+        .map_err(|_| QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
     check_name(target, "destination", "label_replace")?;
     let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
     for row in &mut rows {

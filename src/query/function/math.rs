@@ -24,7 +24,18 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function { name: "log2", body: Body::Value(f64::log2) },
     Function { name: "rad", body: Body::Value(f64::to_radians) },
     Function { name: "round", body: Body::ValueWith(|v, to| Some(round(v, to.first().copied().unwrap_or(1.0)))) },
-    Function { name: "sgn", body: Body::Value(|v| if v < 0.0 { -1.0 } else if v > 0.0 { 1.0 } else { v }) },
+    Function {
+        name: "sgn",
+        body: Body::Value(|v| {
+            if v < 0.0 {
+                -1.0
+            } else if v > 0.0 {
+                1.0
+            } else {
+                v
+            }
+        }),
+    },
     Function { name: "sin", body: Body::Value(f64::sin) },
     Function { name: "sinh", body: Body::Value(f64::sinh) },
     Function { name: "sqrt", body: Body::Value(f64::sqrt) },

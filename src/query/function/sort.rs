@@ -22,11 +22,7 @@ fn rows(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Vec<Row>, Quer
 }
 
 /// NaN comes last in either direction.
-fn by_value(
-    evaluator: &mut Evaluator<'_>,
-    call: &Call<'_>,
-    order: fn(f64, f64) -> Ordering,
-) -> Result<Operand, QueryError> {
+fn by_value(evaluator: &mut Evaluator<'_>, call: &Call<'_>, order: fn(f64, f64) -> Ordering) -> Result<Operand, QueryError> {
     let mut rows = rows(evaluator, call)?;
     if call.steps.is_instant() {
         rows.sort_by(|a, b| match (a.values[0], b.values[0]) {

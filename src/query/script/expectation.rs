@@ -28,7 +28,11 @@ pub enum ExpectedValue {
     /// Series and their items: one per series for an instant, one per step for a range.
     Series(Vec<SeriesLine>),
     /// Series of an instant query that gives a matrix: item i stands at `start + i * step_ms`.
-    RangeVector { start: Timestamp, step_ms: i64, series: Vec<SeriesLine> },
+    RangeVector {
+        start: Timestamp,
+        step_ms: i64,
+        series: Vec<SeriesLine>,
+    },
     Scalar(f64),
     String(String),
 }
@@ -139,7 +143,9 @@ impl Expectation {
         let line = series_line(line)?;
         match &mut self.value {
             ExpectedValue::Series(series) | ExpectedValue::RangeVector { series, .. } => series.push(line),
-            ExpectedValue::Scalar(_) | ExpectedValue::String(_) => return Err("a series after a scalar or string".to_owned()),
+            ExpectedValue::Scalar(_) | ExpectedValue::String(_) => {
+                return Err("a series after a scalar or string".to_owned());
+            }
         }
         Ok(())
     }
@@ -158,9 +164,11 @@ impl Expectation {
 fn range_vector(text: &str) -> Result<ExpectedValue, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {
-        ["vector", "from", start, "to", _, "step", step] => {
-            Ok(ExpectedValue::RangeVector { start: Timestamp(duration(start)?), step_ms: duration(step)?, series: Vec::new() })
-        }
+        ["vector", "from", start, "to", _, "step", step] => Ok(ExpectedValue::RangeVector {
+            start: Timestamp(duration(start)?),
+            step_ms: duration(step)?,
+            series: Vec::new(),
+        }),
         _ => Err(format!("write `expect range vector from A to B step S`, not {text:?}")),
     }
 }

@@ -70,9 +70,9 @@ pub fn run(
 /// Whether a query names a metric, as a word of its own.
 fn names(query: &str, metric: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    query.match_indices(metric).any(|(at, _)| {
-        !metric.is_empty() && !query[..at].ends_with(part) && !query[at + metric.len()..].starts_with(part)
-    })
+    query
+        .match_indices(metric)
+        .any(|(at, _)| !metric.is_empty() && !query[..at].ends_with(part) && !query[at + metric.len()..].starts_with(part))
 }
 
 fn judge(eval: &EvalCommand, answer: Result<Evaluated, QueryError>) -> Verdict {
@@ -178,7 +178,12 @@ mod tests {
     use std::sync::Arc;
 
     fn answer(value: Value) -> Evaluated {
-        Evaluated { value, warnings: Vec::new(), infos: vec!["PromQL info: x (1:1)".to_owned()], stats: EvalStats::default() }
+        Evaluated {
+            value,
+            warnings: Vec::new(),
+            infos: vec!["PromQL info: x (1:1)".to_owned()],
+            stats: EvalStats::default(),
+        }
     }
 
     /// The answer is always `a{x="1"} 3` at 5m.
@@ -217,7 +222,10 @@ mod tests {
         let script = parse(script).unwrap();
         let outcomes = run(&script, &mut |_, _| Ok(answer(Value::Vector(Vec::new()))));
         let verdicts: Vec<_> = outcomes.into_iter().map(|outcome| outcome.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Skipped("unsupported: native histogram".to_owned()), Verdict::Passed, Verdict::Passed]);
+        assert_eq!(
+            verdicts,
+            [Verdict::Skipped("unsupported: native histogram".to_owned()), Verdict::Passed, Verdict::Passed]
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) fn condition(wanted: &Wanted<'_>, have: &CatalogEntry, _: &mut Draft)
             asked.iter().filter(|name| *name == METRIC_NAME || dropped.contains(name)).cloned().collect()
         }
         (Grouping::Without(asked), Grouping::Without(dropped)) => beyond(dropped, asked),
-        (Grouping::Without(_), Grouping::By(_)) => {
+        (Grouping::Without(_), Grouping::By(kept)) => {
             return Err(Refusal::GroupingUnknown { view: ViewName::of(have), kept: kept.clone() });
         }
     };

@@ -12,6 +12,6 @@ pub(super) fn condition(wanted: &Wanted<'_>, have: &CatalogEntry, _: &mut Draft)
     let kept = have.view.shape.selector.matchers();
     match kept.iter().find(|matcher| !matcher.implied_by(asked.on(&matcher.name))) {
         None => Ok(()),
-        Some(matcher) => Err(Refusal::MatcherNotImplied { view: ViewName::of(have), matcher: matcher.clone() }),
+        Some(matcher) => Err(Refusal::MatcherNotImplied { view: ViewName::of(have), matcher: Box::new(matcher.clone()) }),
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn condition(wanted: &Wanted<'_>, have: &CatalogEntry, rewrite: &mut 
     let kept = &have.view.shape;
     let residual = wanted.shape.selector.residual(&kept.selector);
     match residual.iter().find(|matcher| !keeps(&kept.grouping, &matcher.name)) {
-        Some(matcher) => Err(Refusal::ResidualLabelMissing { view: ViewName::of(have), matcher: matcher.clone() }),
+        Some(matcher) => Err(Refusal::ResidualLabelMissing { view: ViewName::of(have), matcher: Box::new(matcher.clone()) }),
         None => {
             rewrite.residual = residual;
             Ok(())

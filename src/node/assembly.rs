@@ -1,0 +1,261 @@
+//! The node assembled: log, store, stream, gateway, scraper and proxy, and the tasks that keep them going.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::clock::SystemClock;
+use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust};
+use super::jobs::{self, LoadedJobs};
+use super::stream::{Stream, StreamOptions, StreamStatus};
+use crate::ingest::gateway::{Gateway, GatewayOptions};
+use crate::ingest::limits::SeriesLimits;
+use crate::ingest::remote_write::{Receiver, ReceiverOptions};
+use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
+use crate::model::Clock;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions};
+use crate::query::QueryLimits;
+use crate::store::{Store, StoreOptions};
+
+/// How often comparisons that are due are looked for.
+const COMPARE_EVERY: Duration = Duration::from_secs(2);
+
+/// How often retention of results is enforced.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+
+/// How long after a change in the jobs directory it is read: editors write in several steps.
+const RELOAD_AFTER: Duration = Duration::from_millis(300);
+
+/// A body must arrive within this.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Everything of one process.
+pub struct Node {
+    pub config: Config,
+    pub clock: Arc<dyn Clock>,
+    pub log: Arc<dyn Log>,
+    pub store: Arc<Store>,
+    pub gateway: Arc<Gateway>,
+    pub receiver: Receiver,
+    pub proxy: Arc<Proxy>,
+    pub append_duration: Histogram,
+    /// Taken when the node stops.
+    stream: Mutex<Option<Stream>>,
+    status: Arc<StreamStatus>,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Opens log and store, resumes the stream, and starts what runs beside it. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// What could not be started, and what to do.
+    pub fn start(config: Config, loaded: LoadedJobs, threads: usize) -> Result<Arc<Node>, String> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let append_duration = Histogram::new(DURATION_BUCKETS);
+        let log = open_log(&config, &clock, &append_duration)?;
+        let store = Store::open(&config.data_dir.join("store"), StoreOptions::default());
+        let store = Arc::new(store.map_err(|error| error.to_string())?);
+        let new_senders_uncover = config.ingest.new_senders == NewSenders::Uncover;
+        let options = StreamOptions { threads, new_senders_uncover };
+        let stream = Stream::start(Arc::clone(&log), Arc::clone(&store), Arc::clone(&loaded.catalog), options)?;
+        let gateway = Arc::new(Gateway::new(Arc::clone(&log), Arc::clone(&clock), gateway_options(&config)));
+        let receiver = Receiver {
+            gateway: Arc::clone(&gateway),
+            options: ReceiverOptions {
+                body_bytes_max: config.ingest.body_bytes_max.0 as usize,
+                sender_header: config.ingest.sender_header.clone(),
+                body_timeout: BODY_TIMEOUT,
+            },
+        };
+        let proxy = Arc::new(proxy(&config, &store, &loaded, &clock)?);
+        let status = Arc::clone(&stream.status);
+        let node = Arc::new(Node {
+            config,
+            clock,
+            log,
+            store,
+            gateway,
+            receiver,
+            proxy,
+            append_duration,
+            stream: Mutex::new(Some(stream)),
+            status,
+            tasks: Mutex::default(),
+        });
+        node.start_tasks();
+        Ok(node)
+    }
+
+    pub fn stream_status(&self) -> &StreamStatus {
+        &self.status
+    }
+
+    /// Whether requests can be taken: always; queries without an upstream wait for the replay.
+    pub fn caught_up(&self) -> bool {
+        self.status.caught_up.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Reads the jobs again and puts them in force.
+    ///
+    /// # Errors
+    /// Every problem of the files; nothing has changed then.
+    pub fn reload(&self) -> Result<usize, String> {
+        let loaded = jobs::load(&self.config.jobs)?;
+        let views = loaded.catalog.len();
+        if let Some(stream) = &*self.stream.lock() {
+            stream.reload(Arc::clone(&loaded.catalog));
+        }
+        self.proxy.catalog.store(loaded.catalog);
+        self.proxy.jobs.store(loaded.jobs);
+        tracing::info!(views, "jobs are in force");
+        Ok(views)
+    }
+
+    fn start_tasks(self: &Arc<Self>) {
+        let mut tasks = vec![tokio::spawn(Arc::clone(self).enforce_retention())];
+        if self.proxy.upstream.is_some() {
+            tasks.push(tokio::spawn(Arc::clone(self).compare()));
+            tasks.push(tokio::spawn(Arc::clone(self).look_at_upstream()));
+        }
+        self.tasks.lock().extend(tasks);
+    }
+
+    /// Keeps a task to be stopped with the node.
+    pub fn keep(&self, task: tokio::task::JoinHandle<()>) {
+        self.tasks.lock().push(task);
+    }
+
+    async fn enforce_retention(self: Arc<Self>) {
+        let mut every = tokio::time::interval(RETENTION_EVERY);
+        loop {
+            every.tick().await;
+            if let Err(error) = self.store.enforce_retention(self.clock.now()) {
+                tracing::error!(%error, "cannot delete old results; trying again in ten minutes");
+            }
+        }
+    }
+
+    async fn compare(self: Arc<Self>) {
+        let mut every = tokio::time::interval(COMPARE_EVERY);
+        loop {
+            every.tick().await;
+            if let (Some(upstream), true) = (&self.proxy.upstream, self.proxy.options.compare) {
+                let catalog = self.proxy.catalog.load_full();
+                self.proxy.trust.compare_due(&catalog, upstream, self.clock.now()).await;
+            }
+        }
+    }
+
+    /// Says once what upstream is, and where its numbers must differ.
+    async fn look_at_upstream(self: Arc<Self>) {
+        let Some(upstream) = &self.proxy.upstream else { return };
+        match upstream.version().await {
+            Ok(version) if version.starts_with("2.") => tracing::warn!(
+                %version,
+                "upstream is a Prometheus 2: it closes windows on the left, so values differ where samples lie on a window's edge"
+            ),
+            Ok(version) => tracing::info!(%version, "upstream answers"),
+            Err(error) => tracing::warn!(%error, "upstream does not say what it is"),
+        }
+    }
+
+    /// Reads the jobs again whenever their files change or `asked` says so.
+    pub async fn reload_when_told(self: Arc<Self>, mut told: tokio::sync::mpsc::Receiver<()>) {
+        while told.recv().await.is_some() {
+            tokio::time::sleep(RELOAD_AFTER).await;
+            while told.try_recv().is_ok() {}
+            let node = Arc::clone(&self);
+            let reloaded = tokio::task::spawn_blocking(move || node.reload()).await;
+            if let Ok(Err(problems)) = reloaded {
+                tracing::error!("jobs were not changed, because of:\n{problems}");
+            }
+        }
+    }
+
+    /// Stops everything in order: tasks, the stream, then the log.
+    pub fn stop(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        drop(self.stream.lock().take());
+        if let Err(error) = self.store.sync() {
+            tracing::error!(%error, "cannot sync the store; what is missing is computed again at the next start");
+        }
+        self.log.close();
+    }
+}
+
+fn open_log(config: &Config, clock: &Arc<dyn Clock>, durations: &Histogram) -> Result<Arc<dyn Log>, String> {
+    let observed = durations.clone();
+    let embedded = &config.log.embedded;
+    let options = EmbeddedOptions {
+        partitions: embedded.partitions,
+        retention_ms: embedded.retention.0,
+        retention_bytes: embedded.retention_bytes.0,
+        log_time: match config.log.log_time {
+            LogTimeSource::Append => log::LogTimeSource::Append,
+            LogTimeSource::Samples => log::LogTimeSource::Samples,
+        },
+        append_observer: Some(Arc::new(move |took: Duration| observed.observe(took.as_secs_f64()))),
+        ..EmbeddedOptions::new(Arc::clone(clock))
+    };
+    let log = EmbeddedLog::open(&config.data_dir.join("log"), options).map_err(|error| error.to_string())?;
+    Ok(Arc::new(log))
+}
+
+fn gateway_options(config: &Config) -> GatewayOptions {
+    GatewayOptions {
+        limits: SeriesLimits {
+            labels_per_series_max: config.limits.labels_per_series_max,
+            label_name_bytes_max: config.limits.label_name_bytes_max,
+            label_value_bytes_max: config.limits.label_value_bytes_max,
+        },
+        drop_labels: config.ingest.drop_labels.clone(),
+        sender_labels: config.ingest.sender_labels.clone(),
+    }
+}
+
+fn proxy(config: &Config, store: &Arc<Store>, loaded: &LoadedJobs, clock: &Arc<dyn Clock>) -> Result<Proxy, String> {
+    let limits = &config.limits;
+    let upstream = match &config.upstream {
+        None => None,
+        Some(upstream) => {
+            let headers: Vec<(String, String)> =
+                upstream.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
+            Some(Upstream::new(&upstream.url, millis(upstream.timeout.0), &headers)?)
+        }
+    };
+    let options = ProxyOptions {
+        limits: QueryLimits {
+            samples_max: limits.query_samples_max,
+            series_max: limits.query_series_max,
+            steps_max: limits.query_steps_max,
+            ..QueryLimits::default()
+        },
+        query_timeout: millis(limits.query_timeout.0),
+        query_concurrency_max: limits.query_concurrency_max,
+        compare: config.upstream.as_ref().is_some_and(|upstream| upstream.trust == Trust::Compare),
+        clients_trusted: config.upstream.as_ref().is_some_and(|upstream| upstream.clients == Clients::Trusted),
+        edge_omit: config.upstream.as_ref().is_none_or(|upstream| upstream.edge == Edge::Omit),
+        evaluation_interval_ms: None,
+    };
+    let (catalog, jobs) = (Arc::clone(&loaded.catalog), Arc::clone(&loaded.jobs));
+    Ok(Proxy::new(Arc::clone(store), catalog, jobs, upstream, Arc::clone(clock), options))
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0).unsigned_abs())
+}
+
+/// An address to listen on.
+///
+/// # Errors
+/// When it is not one, or its name has no address.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs;
+    let found = text.to_socket_addrs().map_err(|error| format!("listen {text:?}: {error}"))?.next();
+    found.ok_or_else(|| format!("listen {text:?}: this name has no address"))
+}
