@@ -60,7 +60,8 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
     }
     let configs: Vec<CheckedConfig> = sources.configs.iter().map(|(file, text)| check_config(file, text)).collect();
     let config = configs.iter().find_map(|checked| checked.config.as_ref());
-    let mut checked = check_jobs(&sources.jobs, &ReadOptions::default());
+    let scrape_interval_ms = config.and_then(shortest_scrape_interval);
+    let mut checked = check_jobs(&sources.jobs, &ReadOptions { scrape_interval_ms, ..ReadOptions::default() });
     let texts: Texts = sources.jobs.iter().chain(&sources.configs).map(|(f, t)| (f.as_path(), t.as_str())).collect();
     if let Some(config) = config {
         checked.problems.extend(beyond_the_log(&checked.jobs, config, &texts));
@@ -131,6 +132,10 @@ fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Probl
         remedy: format!("set log.embedded.retention to {} or more", format_duration(needed_ms)),
     });
     problems.collect()
+}
+
+fn shortest_scrape_interval(config: &Config) -> Option<i64> {
+    config.scrape_configs.iter().flatten().map(|scrape| scrape.interval_ms).min()
 }
 
 fn rule_place(job: &Job, rule: &Rule, texts: &Texts<'_>) -> Place {

@@ -4,9 +4,4 @@ pub mod exposition;
 pub mod gateway;
 pub mod limits;
 pub mod remote_write;
-pub mod scrape {
-    pub mod config {
-        #[derive(Clone, Debug, serde::Deserialize)]
-        pub struct ScrapeConfig {}
-    }
-}
+pub mod scrape { pub mod config; pub mod target; mod report; mod sink; pub use sink::*; }

@@ -141,7 +141,9 @@ pub enum LogTimeSource {
 /// Why an append did not happen. Nothing of it is in the log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    #[error("the disk of the log is full: cannot {action} {file} ({error}); free space, or lower log.embedded.retention_bytes")]
+    #[error(
+        "the disk of the log is full: cannot {action} {file} ({error}); free space, or lower log.embedded.retention_bytes"
+    )]
     NoRoom { action: &'static str, file: String, error: Arc<io::Error> },
     #[error("the log cannot be written: cannot {action} {file} ({error}); check the disk")]
     Io { action: &'static str, file: String, error: Arc<io::Error> },
@@ -151,7 +153,9 @@ pub enum AppendError {
     UnknownPartition { partition: PartitionId, partitions: u16 },
     #[error("the log is closed: the process is shutting down")]
     Closed,
-    #[error("{queued_bytes} bytes already wait to be appended to the log, the limit is {queue_bytes_max}; the disk is too slow")]
+    #[error(
+        "{queued_bytes} bytes already wait to be appended to the log, the limit is {queue_bytes_max}; the disk is too slow"
+    )]
     Overloaded { queued_bytes: usize, queue_bytes_max: usize },
 }
 
@@ -159,7 +163,9 @@ impl AppendError {
     /// Whether the same append may succeed later (503), or never will.
     pub fn retryable(&self) -> bool {
         match self {
-            AppendError::NoRoom { .. } | AppendError::Io { .. } | AppendError::Closed | AppendError::Overloaded { .. } => true,
+            AppendError::NoRoom { .. } | AppendError::Io { .. } | AppendError::Closed | AppendError::Overloaded { .. } => {
+                true
+            }
             AppendError::TooLarge { .. } | AppendError::UnknownPartition { .. } => false,
         }
     }
@@ -176,7 +182,9 @@ pub enum ReadError {
     )]
     Ahead { partition: PartitionId, wanted: Offset, next: Offset },
     /// Records later than log time `after` may be missing, up to the next record that is read.
-    #[error("the log is damaged in {file} at byte {at}: {why}; records after log time {after} are lost up to the next good one")]
+    #[error(
+        "the log is damaged in {file} at byte {at}: {why}; records after log time {after} are lost up to the next good one"
+    )]
     Corrupt { file: String, at: u64, why: String, after: LogTime },
     #[error("the log cannot be read: cannot {action} {file} ({error}); check the disk")]
     Io { action: &'static str, file: String, error: Arc<io::Error> },

@@ -164,7 +164,7 @@ impl<'a> Lexer<'a> {
         self.take(1, TokenKind::Colon)
     }
 
-    /// A keyword or an identifier; `fill` and its like are keywords only before a parenthesis, so that old queries keep working.
+    /// A keyword or an identifier; `fill` and its like are keywords only before a parenthesis: metrics may be called so.
     fn word(&mut self) -> TokenKind {
         let rest = &self.text[self.at..];
         let length = rest.bytes().take_while(|byte| is_word(*byte) || *byte == b':').count();

@@ -23,20 +23,40 @@ use crate::model::Timestamp;
 const FOOTER_MARK: [u8; 4] = *b"PFSE";
 const FOOTER_BYTES: usize = 4 + 4 + 4;
 
-/// A block in force.
+/// A block. Whoever reads from it holds it: its file is deleted once it is out of force and nobody does.
 #[derive(Debug)]
 pub struct Block {
     pub number: u32,
     pub bytes: u64,
     /// Per view number, the time of its newest point in here.
     pub newest: Vec<(u32, Timestamp)>,
-    /// Set when its file is deleted; a reader that comes too late finds no points in it.
-    pub deleted: AtomicBool,
+    disk: Arc<dyn Disk>,
+    out_of_force: AtomicBool,
 }
 
 impl Block {
-    pub fn is_deleted(&self) -> bool {
-        self.deleted.load(Ordering::Acquire)
+    pub fn new(disk: Arc<dyn Disk>, number: u32, bytes: u64, newest: Vec<(u32, Timestamp)>) -> Block {
+        Block { number, bytes, newest, disk, out_of_force: AtomicBool::new(false) }
+    }
+
+    /// To be called once no manifest names it any more.
+    pub fn take_out_of_force(&self) {
+        self.out_of_force.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.out_of_force.load(Ordering::Acquire) {
+            delete(&*self.disk, &FileKind::Block.name(self.number));
+        }
+    }
+}
+
+/// Deletes a file that is not in force. If that fails it stays, until the next start deletes it.
+pub fn delete(disk: &dyn Disk, name: &str) {
+    if let Err(error) = disk.remove(name) {
+        tracing::warn!(file = name, %error, "a file of the store that is not needed any more could not be deleted");
     }
 }
 

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Store;
-use super::block::{Block, BlockBuilder, GroupChunks};
+use super::block::{Block, BlockBuilder, GroupChunks, delete};
 use super::checkpoint;
 use super::chunk;
 use super::disk::Disk;
@@ -126,7 +125,7 @@ impl Store {
     fn write_files(&self, writer: &Writer, number: u32) -> Result<Switch, StoreError> {
         let state = self.state.read();
         let ripe = ripe_views(&state, &self.options);
-        let (block, chunks) = write_block(&state, &*self.disk, number, &ripe)?;
+        let (block, chunks) = write_block(&state, &self.disk, number, &ripe)?;
         let bytes = checkpoint::encode(&state, |view| ripe.contains(&view));
         drop(state);
         let name = FileKind::Checkpoint.name(number);
@@ -150,8 +149,8 @@ impl Store {
                 writer.flush_at_bytes = self.options.wal_bytes_max;
                 self.counters.flushed();
                 to_block(&mut self.state.write(), block, chunks);
-                self.remove(&FileKind::Wal.name(old.checkpoint));
-                self.remove(&FileKind::Checkpoint.name(old.checkpoint));
+                delete(&*self.disk, &FileKind::Wal.name(old.checkpoint));
+                delete(&*self.disk, &FileKind::Checkpoint.name(old.checkpoint));
             }
             Change::BlocksDropped(blocks) => self.drop_blocks(&blocks),
         }
@@ -168,20 +167,11 @@ impl Store {
 
     fn drop_blocks(&self, blocks: &[u32]) {
         let mut state = self.state.write();
-        for block in blocks.iter().filter_map(|block| state.blocks.remove(block)) {
-            block.deleted.store(true, Ordering::Release);
-        }
+        let dropped: Vec<_> = blocks.iter().filter_map(|block| state.blocks.remove(block)).collect();
         drop(state);
-        for block in blocks {
-            self.handles.forget(*block);
-            self.remove(&FileKind::Block.name(*block));
-        }
-    }
-
-    /// A file that stays is not in force and goes at the next start.
-    fn remove(&self, name: &str) {
-        if let Err(error) = self.disk.remove(name) {
-            tracing::warn!(file = name, %error, "a file of the store that is not needed any more could not be deleted");
+        for block in dropped {
+            block.take_out_of_force();
+            self.handles.forget(block.number);
         }
     }
 }
@@ -195,7 +185,7 @@ fn ripe_views(state: &State, options: &StoreOptions) -> BTreeSet<u32> {
 
 fn write_block(
     state: &State,
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     number: u32,
     ripe: &BTreeSet<u32>,
 ) -> Result<(Option<Block>, Vec<GroupChunks>), StoreError> {
@@ -221,7 +211,7 @@ fn write_block(
     let (bytes, chunks) = builder.finish();
     let name = FileKind::Block.name(number);
     disk.write_whole(&name, &bytes).map_err(|error| StoreError::io("write", &name, error))?;
-    let block = Block { number, bytes: bytes.len() as u64, newest, deleted: false.into() };
+    let block = Block::new(Arc::clone(disk), number, bytes.len() as u64, newest);
     Ok((Some(block), chunks))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Times lie on a grid, so a point's time is one bit: whether the slot is taken. Values stand side by side, without holes.
 
+use std::ops::Range;
+
 /// The grid slots a piece spans at most: as many points as a chunk holds at most.
 pub const SLOTS_MAX: usize = 240;
 
@@ -36,9 +38,10 @@ impl Piece {
         let last = usize::from(slots).checked_sub(1).filter(|last| *last < SLOTS_MAX)?;
         let count: u32 = piece.present.iter().map(|word| word.count_ones()).sum();
         let top = piece.taken().last()?;
+        let bottom = piece.taken().next()?;
         let second_fits = piece.values[1].is_empty() || piece.values[1].len() == count as usize;
         let fits = piece.values[0].len() == count as usize && second_fits;
-        (fits && piece.takes(0) && top == last && first.checked_add(last as i64).is_some()).then_some(piece)
+        (fits && bottom == 0 && top == last && first.checked_add(last as i64).is_some()).then_some(piece)
     }
 
     /// Adds a point after all others; false when it lies beyond the piece.
@@ -79,13 +82,12 @@ impl Piece {
         self.len() == usize::from(self.slots)
     }
 
-    fn takes(&self, slot: usize) -> bool {
-        self.present[slot / 64] >> (slot % 64) & 1 == 1
-    }
-
-    /// The slots that have a value.
+    /// The slots that have a value, ascending.
     fn taken(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..SLOTS_MAX).filter(|slot| self.takes(*slot))
+        self.present.iter().enumerate().flat_map(|(at, word)| {
+            let rest = std::iter::successors(Some(*word), |rest| Some(rest & rest.wrapping_sub(1)));
+            rest.take_while(|rest| *rest != 0).map(move |rest| at * 64 + rest.trailing_zeros() as usize)
+        })
     }
 
     /// The presence bits of all slots, in bytes.
@@ -94,18 +96,25 @@ impl Piece {
         bytes.take(usize::from(self.slots).div_ceil(8)).collect()
     }
 
-    /// The grid indices of the points between two, inclusive, and where their values begin.
-    pub fn between(&self, from: i64, to: i64) -> (usize, Vec<i64>) {
-        let mut skipped = 0;
-        let mut indices = Vec::with_capacity(self.len());
-        for index in self.taken().map(|slot| self.first + slot as i64) {
+    /// Hands over the grid indices of the points between two, inclusive, and gives where their values are.
+    pub fn between(&self, from: i64, to: i64, mut each: impl FnMut(i64)) -> Range<usize> {
+        if self.is_full() {
+            let (first, last) = (from.max(self.first), to.min(self.last()));
+            (first..=last).for_each(each);
+            let at = |index: i64| (index - self.first) as usize;
+            return if first <= last { at(first)..at(last) + 1 } else { 0..0 };
+        }
+        let (mut begin, mut end) = (0, 0);
+        for (rank, slot) in self.taken().enumerate() {
+            let index = self.first + slot as i64;
             if index < from {
-                skipped += 1;
+                begin = rank + 1;
             } else if index <= to {
-                indices.push(index);
+                each(index);
+                end = rank + 1;
             }
         }
-        (skipped, indices)
+        begin..end.max(begin)
     }
 }
 
@@ -122,6 +131,11 @@ pub fn push_point(pieces: &mut Vec<Piece>, index: i64, fields: &[f64]) {
 mod tests {
     use super::*;
 
+    fn found(piece: &Piece, from: i64, to: i64) -> (Range<usize>, Vec<i64>) {
+        let mut indices = Vec::new();
+        (piece.between(from, to, |index| indices.push(index)), indices)
+    }
+
     #[test]
     fn points_are_found_again_and_pieces_end() {
         let mut pieces = Vec::new();
@@ -133,10 +147,16 @@ mod tests {
             (237, 237, 1),
             (5000, 5000, 1)
         ]);
-        assert_eq!(pieces[0].between(-1, 200), (1, vec![-1, 0, 200]));
-        assert_eq!(pieces[0].between(1, 5), (3, vec![]));
+        assert_eq!(found(&pieces[0], -1, 200), (1..4, vec![-1, 0, 200]));
+        assert_eq!(found(&pieces[0], 1, 5), (3..3, vec![]));
+        assert_eq!(found(&pieces[0], 300, 400).1, []);
+        let mut full = Piece::new(10);
+        (10..20).for_each(|index| assert!(full.push(index, &[0.0])));
+        assert_eq!(found(&full, 12, 13), (2..4, vec![12, 13]));
+        assert_eq!(found(&full, i64::MIN, 10), (0..1, vec![10]));
+        assert_eq!(found(&full, 20, i64::MAX).1, []);
         let again = Piece::from_parts(-3, 240, &pieces[0].presence(), pieces[0].values.clone()).unwrap();
-        assert_eq!(again.between(i64::MIN, i64::MAX), pieces[0].between(i64::MIN, i64::MAX));
+        assert_eq!(found(&again, i64::MIN, i64::MAX), found(&pieces[0], i64::MIN, i64::MAX));
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod head;
 mod manifest;
 mod notes;
 mod options;
+mod postings;
 mod prepare;
 mod read;
 mod record;

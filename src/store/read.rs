@@ -3,10 +3,10 @@
 //! What to read is taken from memory in one glance, so that it is of one state between two commits; blocks never change,
 //! and are read and decoded after the glance, neighbouring chunks together.
 
-use std::io;
 use std::sync::Arc;
 
 use super::Store;
+use super::block::Block;
 use super::chunk;
 use super::encoding::Malformed;
 use super::error::{ReadError, StoreError};
@@ -43,6 +43,8 @@ struct Plan {
     series: Vec<GroupSeries>,
     /// Which chunks to read, and into which series.
     chunks: Vec<(ChunkRef, usize)>,
+    /// Held so that no file is deleted before it is read.
+    blocks: Vec<Arc<Block>>,
     /// Points from memory, which come after all chunks.
     head: Vec<(Piece, usize)>,
     points: usize,
@@ -90,6 +92,7 @@ impl Store {
         for (piece, series) in std::mem::take(&mut plan.head) {
             plan.add(piece, series)?;
         }
+        drop(std::mem::take(&mut plan.blocks));
         let mut series = plan.series;
         series.retain(|series| !series.times.is_empty());
         if series.len() > limits.series_max {
@@ -105,9 +108,7 @@ impl Store {
         let end = u64::from(last.offset) + u64::from(last.bytes);
         let mut bytes = vec![0; (end - u64::from(first.offset)) as usize];
         let read = self.handles.get(first.block).and_then(|file| file.read_at(u64::from(first.offset), &mut bytes));
-        if let Err(error) = read {
-            return self.block_unread(first.block, error);
-        }
+        read.map_err(|error| StoreError::io("read", &FileKind::Block.name(first.block), error))?;
         for (chunk, series) in chunks {
             let start = (chunk.offset - first.offset) as usize;
             let piece = bytes.get(start..start + chunk.bytes as usize).ok_or(Malformed("a chunk lies outside"));
@@ -117,15 +118,6 @@ impl Store {
             plan.add(piece, *series)?;
         }
         Ok(())
-    }
-
-    /// A block that was deleted since the glance held nothing that retention had left.
-    fn block_unread(&self, block: u32, error: io::Error) -> Result<(), ReadError> {
-        let in_force = self.state.read().blocks.get(&block).is_some_and(|block| !block.is_deleted());
-        if error.kind() == io::ErrorKind::NotFound && !in_force {
-            return Ok(());
-        }
-        Err(StoreError::io("read", &FileKind::Block.name(block), error).into())
     }
 }
 
@@ -153,9 +145,9 @@ impl Plan {
         let view = state.view(id).ok_or(ReadError::NoView { view: id })?;
         let (from, to) = view.indices(from.max(view.kept_from), to);
         let (step_ms, fields) = (view.description.step_ms, usize::from(view.description.fields));
-        let (series, chunks, head) = (Vec::new(), Vec::new(), Vec::new());
+        let (series, chunks, blocks, head) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let points_max = limits.points_max;
-        let mut plan = Plan { view: id, step_ms, fields, from, to, series, chunks, head, points: 0, points_max };
+        let mut plan = Plan { view: id, step_ms, fields, from, to, series, chunks, blocks, head, points: 0, points_max };
         // Points certain to be read, so that memory is not filled with what the limit will refuse.
         let mut certain = 0usize;
         for (_, group) in view.matching(matchers).filter(|_| from <= to) {
@@ -167,27 +159,31 @@ impl Plan {
                 certain += if piece.first() >= from && piece.last() <= to { piece.len() } else { 0 };
                 plan.head.push((piece.clone(), at));
             }
-            let fields = [Vec::new(), Vec::new()];
-            plan.series.push(GroupSeries { labels: Arc::clone(&group.labels), times: Vec::new(), fields });
+            let (times, values) = (Vec::new(), [Vec::new(), Vec::new()]);
+            plan.series.push(GroupSeries { labels: Arc::clone(&group.labels), times, fields: values });
             if certain > points_max {
                 return Err(ReadError::TooManyPoints { view: id, limit: points_max });
             }
+        }
+        let read = plan.chunks.iter().map(|(chunk, _)| chunk.block);
+        if let Some((oldest, newest)) = read.clone().min().zip(read.max()) {
+            plan.blocks.extend(state.blocks.range(oldest..=newest).map(|(_, block)| Arc::clone(block)));
         }
         Ok((view.summary(), plan))
     }
 
     /// Adds the points of a piece that lie in the range.
     fn add(&mut self, piece: Piece, series: usize) -> Result<(), ReadError> {
-        let (skipped, indices) = piece.between(self.from, self.to);
-        self.points += indices.len();
+        let Some(series) = self.series.get_mut(series) else { return Ok(()) };
+        let step_ms = self.step_ms;
+        let times = &mut series.times;
+        let taken = piece.between(self.from, self.to, |index| times.push(Timestamp(index.saturating_mul(step_ms))));
+        self.points += taken.len();
         if self.points > self.points_max {
             return Err(ReadError::TooManyPoints { view: self.view, limit: self.points_max });
         }
-        let Some(series) = self.series.get_mut(series) else { return Ok(()) };
-        let end = skipped + indices.len();
-        series.times.extend(indices.into_iter().map(|index| Timestamp(index.saturating_mul(self.step_ms))));
         for (into, values) in series.fields.iter_mut().zip(&piece.values) {
-            into.extend_from_slice(values.get(skipped..end).unwrap_or_default());
+            into.extend_from_slice(values.get(taken.clone()).unwrap_or_default());
         }
         Ok(())
     }

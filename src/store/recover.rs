@@ -20,8 +20,8 @@ pub struct Recovered {
 }
 
 /// Opens what is there, or begins a new store where there is nothing.
-pub fn recover(disk: &Arc<dyn Disk>, options: &StoreOptions) -> Result<Recovered, StoreError> {
-    let disk = &**disk;
+pub fn recover(shared: &Arc<dyn Disk>, options: &StoreOptions) -> Result<Recovered, StoreError> {
+    let disk = &**shared;
     let files = list(disk)?;
     if !files.iter().any(|file| file == MANIFEST) {
         return begin(disk, &files, options);
@@ -32,7 +32,7 @@ pub fn recover(disk: &Arc<dyn Disk>, options: &StoreOptions) -> Result<Recovered
     for number in &manifest.blocks {
         let (bytes, index) = load_index(disk, *number)?;
         let newest = attach(&mut state, index);
-        state.blocks.insert(*number, Arc::new(Block { number: *number, bytes, newest, deleted: false.into() }));
+        state.blocks.insert(*number, Arc::new(Block::new(Arc::clone(shared), *number, bytes, newest)));
     }
     let replayed = Wal::replay(disk, manifest.checkpoint, |records| {
         records.into_iter().try_for_each(|record| state.apply(record))

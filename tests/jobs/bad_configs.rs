@@ -106,7 +106,8 @@ fn problems_name_their_place() {
         "upstream: { url: a:9090, kind: promethues, edge: none }",
         &[
             "1:18: upstream.url: \"a:9090\" is not an http:// or https:// address",
-            "1:32: upstream.kind: must be one of prometheus, victoriametrics, thanos, mimir, m3, auto, not \"promethues\"; did you mean prometheus?",
+            "1:32: upstream.kind: must be one of prometheus, victoriametrics, thanos, mimir, m3, auto, \
+             not \"promethues\"; did you mean prometheus?",
             "1:50: upstream.edge: must be one of omit, upstream, not \"none\"",
         ],
     );
@@ -141,4 +142,19 @@ fn problems_name_their_place() {
             "1:52: upstream.headers.c: a header's value has only printable",
         ],
     );
+}
+
+#[test]
+fn scrape_configs_are_checked_by_their_own_type() {
+    let text = "scrape_configs:\n- job_name: node\n  scrape_interval: 15s\n  static_configs: [{ targets: ['a:9100'] }]\n";
+    let configs = read_config(Path::new("f"), text).unwrap().scrape_configs.unwrap();
+    assert_eq!((configs.len(), configs[0].interval_ms), (1, 15_000));
+    let wrong = |key: &str| format!("{text}- job_name: b\n  {key}\n");
+    check(
+        &wrong("relabel_configs: []"),
+        &["6:3: scrape_configs[1].relabel_configs: relabel_configs is not supported yet: let Prometheus"],
+    );
+    check(&wrong("intervall: 5s"), &["6:3: scrape_configs[1].intervall: unknown field `intervall`"]);
+    check(&wrong("scrape_interval: 5"), &["6:20: scrape_configs[1]: not a valid duration: \"5\""]);
+    check("scrape_configs: {}", &["1:17: scrape_configs: must be a list, not an object"]);
 }

@@ -218,7 +218,8 @@ fn all_problems_of_all_files_are_reported() {
 #[test]
 fn defaults_are_replaced_as_a_whole_and_kept_labels_join_the_grouping() {
     let text = r#"{"name":"a","defaults":{"step":"1m","max_delay":"10s","keep_labels":["env"],"limits":{"input_series":7}},
-        "rules":[{"expr":"sum by (le) (x)"},{"expr":"avg by (le) (x)","step":"30s","keep_labels":[],"limits":{"output_series":9}}]}"#;
+        "rules":[{"expr":"sum by (le) (x)"},
+        {"expr":"avg by (le) (x)","step":"30s","keep_labels":[],"limits":{"output_series":9}}]}"#;
     let jobs = read_jobs(&[(PathBuf::from("f"), text.to_owned())], &ReadOptions::default()).unwrap();
     let [first, second] = jobs[0].rules.as_slice() else { panic!("two rules") };
     assert_eq!(first.view.shape.to_string(), "sum by (env, le) (x)");

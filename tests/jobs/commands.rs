@@ -23,6 +23,11 @@ fn run(path: &Path, args: CheckArgs) -> (u8, String, String) {
     (status, shown(path, out), shown(path, err))
 }
 
+fn run_with(files: &[(&str, &str)]) -> (u8, String, String) {
+    let dir = dir(files);
+    run(dir.path(), paths(dir.path()))
+}
+
 fn shown(path: &Path, bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("text").replace(&format!("{}/", path.display()), "")
 }
@@ -45,7 +50,8 @@ fn check_points_at_problems() {
     let (status, out, err) = run(dir.path(), paths(dir.path()));
     assert_eq!((status, out.as_str()), (1, ""));
     let expected = "c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?\n    | jbos: x\n    | ^\n\
-        a.json:2:11: name: \"A\" is not a job name; use 1 to 100 lower case letters, digits and hyphens\n    |   \"name\": \"A\",\n    |           ^\n\
+        a.json:2:11: name: \"A\" is not a job name; use 1 to 100 lower case letters, digits and hyphens\n\
+        \x20   |   \"name\": \"A\",\n    |           ^\n\
         a.json:3:11: rules: must not be empty\n    |  \"rules\": []}\n    |           ^\n";
     assert_eq!(err, expected);
 }
@@ -56,9 +62,23 @@ fn check_names_views_that_the_log_cannot_rebuild() {
     let dir = dir(&[("a.json", JOB), ("c.yaml", "jobs: .")]);
     let (status, _, err) = run(dir.path(), paths(dir.path()));
     assert_eq!(status, 0);
-    let expected = "a.json:1:22: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart takes 7d10m30s; \
-        set log.embedded.retention to 7d10m30s or more\n";
+    let expected = "a.json:1:22: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart \
+        takes 7d10m30s; set log.embedded.retention to 7d10m30s or more\n";
     assert!(err.starts_with(expected), "{err}");
+}
+
+#[test]
+fn check_knows_the_scrape_interval_of_a_configuration() {
+    let job = r#"{"name":"a","rules":[{"expr":"sum(rate(x_total[1m]))","step":"1m"}]}"#;
+    let (status, _, err) =
+        run_with(&[("a.json", job), ("c.yaml", "scrape_configs: [{ job_name: s, scrape_interval: 1m }]")]);
+    assert_eq!(status, 0);
+    assert!(
+        err.starts_with("a.json:1:35: note: rules[0].expr: a window of 1m is shorter than two scrape intervals of 1m"),
+        "{err}"
+    );
+    let often = run_with(&[("a.json", job), ("c.yaml", "scrape_configs: [{ job_name: s, scrape_interval: 30s }]")]);
+    assert_eq!(often.2, "");
 }
 
 #[test]

@@ -12,8 +12,7 @@ use prefold::promql::{
 };
 use promql_parser::label::MatchOp as OracleOp;
 use promql_parser::parser::{
-    AtModifier, BinaryExpr, Expr as Oracle, LabelModifier, Offset, VectorMatchCardinality,
-    VectorSelector as OracleSelector,
+    AtModifier, BinaryExpr, Expr as Oracle, LabelModifier, Offset, VectorMatchCardinality, VectorSelector as OracleSelector,
 };
 
 pub enum Refused {
@@ -105,9 +104,8 @@ fn binary(oracle: &BinaryExpr) -> Option<Binary> {
 
 fn operator(symbol: &str) -> BinaryOp {
     use BinaryOp::*;
-    let all = [
-        Add, Sub, Mul, Div, Mod, Pow, Atan2, Equal, NotEqual, Greater, Less, GreaterEqual, LessEqual, And, Or, Unless,
-    ];
+    let all =
+        [Add, Sub, Mul, Div, Mod, Pow, Atan2, Equal, NotEqual, Greater, Less, GreaterEqual, LessEqual, And, Or, Unless];
     all.into_iter().find(|op| op.symbol() == symbol).unwrap_or_else(|| panic!("an operator {symbol}"))
 }
 

@@ -27,7 +27,7 @@ pub struct Layout(pub u64);
 impl Layout {
     /// Whether to do what is done once in `n` times.
     fn once_in(&mut self, n: u64) -> bool {
-        self.0 != 0 && self.next() % n == 0
+        self.0 != 0 && self.next().is_multiple_of(n)
     }
 
     fn next(&mut self) -> u64 {
@@ -46,7 +46,7 @@ impl Layout {
         }
         out.push(value as u8);
         while len < 10 && self.once_in(60) {
-            *out.last_mut().unwrap() |= 0x80;
+            *out.last_mut().expect("a byte was just written") |= 0x80;
             out.push(0);
             len += 1;
         }

@@ -40,7 +40,7 @@ fn foreign_messages() -> Vec<Vec<u8>> {
         "vectors/snappy/baddata2.snappy",
         "vectors/snappy/baddata3.snappy",
     ];
-    files.iter().filter_map(|file| corpus(file)).map(|path| std::fs::read(path).unwrap()).collect()
+    files.iter().filter_map(|file| corpus(file)).map(|path| std::fs::read(path).expect("a file of the corpora")).collect()
 }
 
 /// Every way of cutting a message short and of flipping one of its bits.

@@ -195,13 +195,13 @@ proptest! {
 
 /// Whoever reads remote write 2.0 reads our records.
 fn remote_write_2_reads_the_same(record: &[u8], series: &[(Labels, Vec<(Sample, i64)>)]) {
-    let mut request = remote_write_v2::Request::new(record).unwrap();
+    let mut request = remote_write_v2::Request::new(record).expect("a request");
     for (labels, samples) in series {
-        let read = request.next_series().unwrap().unwrap();
+        let read = request.next_series().expect("well formed").expect("as many series");
         assert_eq!(Labels::from_pairs(read.labels()), *labels);
         assert_eq!(read.samples, split(samples).0);
     }
-    assert!(request.next_series().unwrap().is_none());
+    assert!(matches!(request.next_series(), Ok(None)));
 }
 
 fn example() -> Vec<(Labels, Vec<Sample>)> {
@@ -215,9 +215,6 @@ fn example() -> Vec<(Labels, Vec<Sample>)> {
 /// Golden: logs hold these bytes. A reader that no longer takes them cannot replay what was written.
 #[test]
 fn a_record_is_these_bytes_for_ever() {
-    let hex = "a00601aa060174b2060173\
-        ba061c0a04010203041208a0fbbae79832a30a1a0a6c6162656c2d626164";
-    let _ = hex;
     let table = SymbolTable::new(1 << 20);
     let mut writer = RecordWriter::new();
     writer.begin("t", "s");
@@ -256,8 +253,13 @@ fn a_record_is_these_bytes_for_ever() {
     );
 }
 
-const GOLDEN_SERIES: &str = "";
-const GOLDEN_REFUSALS: &str = "";
+const GOLDEN_SERIES: &str = "\
+    a00601aa060174b2060173220022085f5f6e616d655f5f2202757022036a6f6222046e6f64652201782a2ba20610c882945d\
+    d128faab69da945eeb04247d121009000000000000f03f1080d095ffbc310a04010203042a3ca2061041f9c01a8545442a9b\
+    2b299ab364af59120b0900000000000000001000121409020000000000f07f10fbffffffffffffffff010a0401020305";
+const GOLDEN_REFUSALS: &str = "\
+    a00601aa060174b2060173ba061e0a0401020304121080d095ffbc31ffffffffffffffffff011a046c617465ba06101a0e62\
+    6f64792d6d616c666f726d6564220022085f5f6e616d655f5f2202757022036a6f62220178";
 
 #[test]
 fn no_damage_goes_unnoticed_that_prost_notices_differently() {

@@ -76,7 +76,7 @@ fn check(bytes: &[u8]) {
 }
 
 fn series(symbols: u64) -> impl Strategy<Value = Vec<Field>> {
-    let references = prop::collection::vec(0..symbols, 0..4).prop_map(|half| {
+    let references = prop::collection::vec(0..symbols, 0..4).prop_map(move |half| {
         let pairs: Vec<u64> = half.iter().flat_map(|reference| [*reference, symbols - 1 - *reference]).collect();
         vec![(1, Value::Packed(pairs))]
     });

@@ -76,6 +76,8 @@ pub struct Families<'b> {
     /// How many runs of samples of one family have begun.
     pub runs: u64,
     pub metadata_lines: u64,
+    /// What the newest TYPE line says.
+    pub newest_kind: Option<MetricKind>,
 }
 
 /// Which family a sample belongs to, and under which suffix.

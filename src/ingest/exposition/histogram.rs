@@ -1,13 +1,13 @@
 //! One histogram at one time: its buckets, count and sum, which only make sense together.
 //!
-//! OpenMetrics wants the buckets in order and cumulative, ending with `+Inf`, whose value is the count, and a sum and a count
-//! both or neither. Where the corpora contradict:
+//! OpenMetrics wants the buckets in order and cumulative, ending with `+Inf`, whose value is the count, and a sum and a
+//! count both or neither. Where the corpora contradict:
 //! - The OpenMetrics suite refuses a `_count` without a `_sum`; Prometheus' vectors have one that carries an exemplar.
 //!   OpenMetrics 1.0 knows no exemplars on counts, so such a line is Prometheus' extension of the format, and is judged by
 //!   Prometheus, which asks for no sum.
 //! - The suite refuses a `_sum` where buckets take negative values (it would not be a counter); Prometheus' client library
 //!   writes it, and is scraped everywhere. The one body of the suite that has all parts writes its bound `-1`, where client
-//!   libraries write OpenMetrics' canonical `-1.0`: a sum is taken beside canonical negative bounds, and refused beside others.
+//!   libraries write OpenMetrics' canonical `-1.0`: a sum is taken beside canonical negative bounds, refused beside others.
 
 use super::families::MetricKind;
 

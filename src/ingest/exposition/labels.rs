@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::Limits;
+use super::families::MetricKind;
 use super::line::{Line, UnknownEscapes, quote};
+use super::number::{canonical_float, parse_float};
 use crate::model::METRIC_NAME;
 
 /// A name and its value.
@@ -47,6 +49,24 @@ pub fn series<'b>(line: &mut Line<'b>, syntax: &Syntax, limits: &Limits, out: &m
         return Err(format!("expected a value after the metric name, found {}", line.found()));
     }
     check(out, limits)
+}
+
+/// Writes the bound of a bucket or a quantile the canonical way, as Prometheus 3 stores it: `le="1"` is `le="1.0"`.
+///
+/// `kind` is what the newest TYPE line says, of whatever metric: that is what Prometheus goes by.
+pub fn write_bound(kind: Option<MetricKind>, labels: &mut [Pair<'_>]) {
+    let bound = match kind {
+        Some(MetricKind::Histogram) => "le",
+        Some(MetricKind::Summary) => "quantile",
+        _ => return,
+    };
+    let Some((_, text)) = labels.iter_mut().find(|(name, _)| name == bound) else { return };
+    if let Ok(number) = parse_float(text.as_bytes()) {
+        let canonical = canonical_float(number);
+        if *text != canonical {
+            *text = Cow::Owned(canonical);
+        }
+    }
 }
 
 /// Reads an exemplar's labels, `{a="b"}`, and returns how many characters they have together.
@@ -109,7 +129,8 @@ fn label<'b>(line: &mut Line<'b>, syntax: &Syntax) -> Result<(Cow<'b, str>, Opti
         return Err(format!("expected an equals sign after label {}, found {}", quote(name.as_bytes()), line.found()));
     }
     skip_blanks(line, syntax);
-    let value = line.quoted(syntax.unknown_escapes).map_err(|reason| format!("label {}: {reason}", quote(name.as_bytes())))?;
+    let value =
+        line.quoted(syntax.unknown_escapes).map_err(|reason| format!("label {}: {reason}", quote(name.as_bytes())))?;
     Ok((name, Some(value)))
 }
 
@@ -126,7 +147,11 @@ fn check(labels: &[Pair<'_>], limits: &Limits) -> Result<(), String> {
             return Err(format!("label {} stands twice", quote(name.as_bytes())));
         }
         if name.len() > limits.label_name_bytes_max {
-            return Err(format!("label name {} is longer than {} bytes", quote(name.as_bytes()), limits.label_name_bytes_max));
+            return Err(format!(
+                "label name {} is longer than {} bytes",
+                quote(name.as_bytes()),
+                limits.label_name_bytes_max
+            ));
         }
         if value.len() > limits.label_value_bytes_max {
             let (name, most) = (quote(name.as_bytes()), limits.label_value_bytes_max);

@@ -71,8 +71,8 @@ impl<'b> Line<'b> {
         std::str::from_utf8(name).unwrap_or_default()
     }
 
-    /// A text in double quotes with its escapes resolved. An escape that is none of `\\`, `\"` and `\n` stays as it is, or is
-    /// an error.
+    /// A text in double quotes with its escapes resolved. An escape that is none of `\\`, `\"` and `\n` stays as it is, or
+    /// is an error.
     pub fn quoted(&mut self, unknown_escapes: UnknownEscapes) -> Result<Cow<'b, str>, String> {
         if !self.eat(b'"') {
             return Err(format!("expected a text in double quotes, found {}", self.found()));
@@ -122,7 +122,9 @@ pub fn unescape(text: &str, unknown: UnknownEscapes) -> Result<String, String> {
             (Some(c @ ('\\' | '"')), _) => out.push(c),
             (Some('n'), _) => out.push('\n'),
             (c, UnknownEscapes::Kept) => out.extend(Some('\\').into_iter().chain(c)),
-            (c, UnknownEscapes::Refused) => return Err(format!("unknown escape \\{}: write \\\\, \\\" or \\n", c.unwrap_or_default())),
+            (c, UnknownEscapes::Refused) => {
+                return Err(format!("unknown escape \\{}: write \\\\, \\\" or \\n", c.unwrap_or_default()));
+            }
         }
     }
     Ok(out)

@@ -36,7 +36,8 @@ use crate::model::Timestamp;
 /// One sample as it stands in the body, valid while it is visited.
 #[derive(Clone, Copy, Debug)]
 pub struct ParsedSample<'s> {
-    /// Names and values in the order of the body, `__name__` first; names are unique, a value may be empty.
+    /// Names and values in the order of the body, `__name__` first; names are unique, a value may be empty. The bounds of
+    /// buckets and quantiles are written the canonical way, as Prometheus 3 stores them (`1` is `1.0`).
     pub labels: &'s [(Cow<'s, str>, Cow<'s, str>)],
     /// Any float; NaN is always the ordinary one, never the staleness marker.
     pub value: f64,
@@ -168,6 +169,10 @@ mod tests {
             ("a{b=\"1\",b=\"2\"} 1\n", Err("label \"b\" stands twice")),
             ("# TYPE a counter\na 1\n# TYPE a counter\n", Err("line 3: TYPE of metric \"a\" after its first sample")),
             ("# TYPE a histogram\na_bucket{le=\"x\"} 1\n", Err("label le: \"x\" is not a number")),
+            (
+                "# TYPE a histogram\na_bucket{le=\"1\"} 1\nb{le=\"1e6\"} 1\n# TYPE c gauge\nc{le=\"1\"} 1\n",
+                Ok("__name__=\"a_bucket\" le=\"1.0\" 1.0\n__name__=\"b\" le=\"1e+06\" 1.0\n__name__=\"c\" le=\"1\" 1.0\n"),
+            ),
             ("a_bucket{le=\"x\"} 1\n", Ok("__name__=\"a_bucket\" le=\"x\" 1.0\n")),
         ] {
             check(Format::PrometheusText, body, expected);
@@ -178,10 +183,14 @@ mod tests {
     fn openmetrics_is_read() {
         for (body, expected) in [
             ("# TYPE a counter\na_total 1 1.5 # {b=\"c\"} 2 3\n# EOF", Ok("__name__=\"a_total\" 1.0 @1500 #\n")),
+            ("# TYPE a summary\na{quantile=\"1\"} 1\n# EOF", Ok("__name__=\"a\" quantile=\"1.0\" 1.0\n")),
             ("a{b=\"\\z\\n\"} 1\n# EOF\n", Ok("__name__=\"a\" b=\"\\\\z\\n\" 1.0\n")),
             ("a 1\n", Err("line 2: the body does not end with # EOF")),
             ("a{b=\"c\", d=\"e\"} 1\n# EOF\n", Err("line 1: expected a label name")),
-            ("# TYPE a histogram\na_bucket{le=\"1\"} 1\n# EOF\n", Err("line 3: histogram \"a\" before this line: it has no bucket")),
+            (
+                "# TYPE a histogram\na_bucket{le=\"1\"} 1\n# EOF\n",
+                Err("line 3: histogram \"a\" before this line: it has no bucket"),
+            ),
             ("# TYPE a summary\na_sum -1\na_count 1\n# EOF\n", Ok("__name__=\"a_sum\" -1.0\n__name__=\"a_count\" 1.0\n")),
             ("# TYPE a summary\na_sum -1\n# EOF\n", Err("line 3: \"a_sum\" was negative in a summary without count")),
             (
@@ -206,7 +215,13 @@ mod tests {
 
     #[test]
     fn limits_are_held_and_half_a_line_is_not_taken_from_a_stream() {
-        let all = Limits { samples_max: 2, labels_per_sample_max: 3, label_name_bytes_max: 8, label_value_bytes_max: 4, ..Limits::default() };
+        let all = Limits {
+            samples_max: 2,
+            labels_per_sample_max: 3,
+            label_name_bytes_max: 8,
+            label_value_bytes_max: 4,
+            ..Limits::default()
+        };
         for (body, limits, reason) in [
             ("a 1\na 1\na 1\n", all, "line 3: more than 2 samples"),
             ("a{b=\"\",c=\"\",d=\"\"} 1\n", all, "line 1: more than 3 labels"),

@@ -40,6 +40,26 @@ pub fn milliseconds(seconds: f64) -> i64 {
     (seconds * 1000.0) as i64
 }
 
+/// A number as OpenMetrics writes bounds of buckets and quantiles: Go's shortest form, with a point or an exponent.
+pub fn canonical_float(value: f64) -> String {
+    if value == 0.0 {
+        return "0.0".to_owned();
+    }
+    if !value.is_finite() {
+        let name = if value.is_nan() { "NaN" } else { ["-Inf", "+Inf"][usize::from(value > 0.0)] };
+        return name.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        let plain = value.to_string();
+        return if plain.contains('.') { plain } else { plain + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,10 +82,35 @@ mod tests {
         ] {
             assert_eq!(parse_float(text.as_bytes()).map(f64::to_bits), Ok(expected.to_bits()), "{text}");
         }
-        for text in ["", "1_2", "0x1p-3", "0x1", "0b1", "true", "1e999", "-nan", "+NaN", "1 ", "e5", ".", "infinit", "\u{661}"] {
+        for text in
+            ["", "1_2", "0x1p-3", "0x1", "0b1", "true", "1e999", "-nan", "+NaN", "1 ", "e5", ".", "infinit", "\u{661}"]
+        {
             assert!(parse_float(text.as_bytes()).is_err(), "{text}");
         }
         assert!(parse_float(b"\xff").is_err());
+    }
+
+    #[test]
+    fn bounds_are_written_the_canonical_way() {
+        for (text, expected) in [
+            ("1", "1.0"),
+            ("-1", "-1.0"),
+            ("-0", "0.0"),
+            (".25", "0.25"),
+            ("172.8", "172.8"),
+            ("100000", "100000.0"),
+            ("1000000", "1e+06"),
+            ("1234567", "1.234567e+06"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("-2.5e-10", "-2.5e-10"),
+            ("1e100", "1e+100"),
+            ("inf", "+Inf"),
+            ("-Inf", "-Inf"),
+            ("nan", "NaN"),
+        ] {
+            assert_eq!(parse_float(text.as_bytes()).map(canonical_float).as_deref(), Ok(expected), "{text}");
+        }
     }
 
     #[test]

@@ -12,11 +12,7 @@ use crate::model::Timestamp;
 const EXEMPLAR_CHARACTERS_MAX: usize = 128;
 
 /// Reads a body. See [`super::parse`].
-pub fn parse(
-    body: &[u8],
-    limits: &Limits,
-    visit: &mut dyn FnMut(ParsedSample<'_>),
-) -> Result<Summary, ExpositionError> {
+pub fn parse(body: &[u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<Summary, ExpositionError> {
     let mut reader = Reader::default();
     let mut rest = body;
     let mut number = 0u32;
@@ -75,6 +71,7 @@ impl<'b> Reader<'b> {
         let kind = if word == "TYPE" { Some(kind(text)?) } else { None };
         if let Some(kind) = kind {
             check_type(&self.families, &name, kind)?;
+            self.families.newest_kind = Some(kind);
         }
         let at = self.families.described(name.clone());
         let family = self.families.get_mut(at);
@@ -109,6 +106,7 @@ impl<'b> Reader<'b> {
             read_exemplar(line, limits)?;
         }
         self.rules.sample(&mut self.families, &Judged { labels: &self.labels, value, timestamp, exemplar })?;
+        labels::write_bound(self.families.newest_kind, &mut self.labels);
         self.samples += 1;
         self.exemplars += u64::from(exemplar);
         if self.samples > limits.samples_max {

@@ -56,7 +56,11 @@ struct Open {
 /// Checks a TYPE before it is set.
 pub fn check_type(families: &Families<'_>, name: &str, kind: MetricKind) -> Result<(), String> {
     if let Some(other) = families.taken_by(name, kind) {
-        return Err(format!("metric {} clashes with {}, a name of its samples", quote(name.as_bytes()), quote(other.as_bytes())));
+        return Err(format!(
+            "metric {} clashes with {}, a name of its samples",
+            quote(name.as_bytes()),
+            quote(other.as_bytes())
+        ));
     }
     if families.parent(name).is_some() {
         return Err(format!("metric {} has the name of another metric's samples", quote(name.as_bytes())));
@@ -73,7 +77,9 @@ pub fn check_unit(name: &str, unit: &str, kind: Option<MetricKind>) -> Result<()
         return Err(format!("unit {} is not a suffix of metric {}", quote(unit.as_bytes()), quote(name.as_bytes())));
     }
     match kind {
-        Some(kind @ (MetricKind::Info | MetricKind::StateSet)) => Err(format!("a metric of type {} has no unit", kind.name())),
+        Some(kind @ (MetricKind::Info | MetricKind::StateSet)) => {
+            Err(format!("a metric of type {} has no unit", kind.name()))
+        }
         _ => Ok(()),
     }
 }
@@ -179,7 +185,9 @@ fn check_value(kind: MetricKind, suffix: &str, judged: &Judged<'_, '_>) -> Resul
         (MetricKind::StateSet, _) if judged.value != 0.0 && judged.value != 1.0 => {
             Err(format!("a state is 0 or 1, not {}", judged.value))
         }
-        (MetricKind::StateSet, _) if judged.labels.len() == 1 => Err("a stateset's sample names its state in a label".to_owned()),
+        (MetricKind::StateSet, _) if judged.labels.len() == 1 => {
+            Err("a stateset's sample names its state in a label".to_owned())
+        }
         _ => Ok(()),
     }
 }

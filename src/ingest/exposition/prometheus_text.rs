@@ -16,11 +16,7 @@ use crate::model::Timestamp;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a body. See [`super::parse`].
-pub fn parse(
-    body: &[u8],
-    limits: &Limits,
-    visit: &mut dyn FnMut(ParsedSample<'_>),
-) -> Result<Summary, ExpositionError> {
+pub fn parse(body: &[u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<Summary, ExpositionError> {
     let mut reader = Reader { families: Families::default(), labels: Vec::new(), samples: 0 };
     let mut rest = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let mut number = 0u32;
@@ -95,6 +91,7 @@ impl<'b> Reader<'b> {
             b"untyped" => MetricKind::Unknown,
             _ => return Err(format!("{} is not a type of metric", quote(word))),
         };
+        self.families.newest_kind = Some(kind);
         let at = self.families.described(name.clone());
         let family = self.families.get_mut(at);
         if family.sampled {
@@ -123,6 +120,7 @@ impl<'b> Reader<'b> {
             return Err(format!("expected the end of the line after the timestamp, found {}", line.found()));
         }
         self.check_kind()?;
+        labels::write_bound(self.families.newest_kind, &mut self.labels);
         self.samples += 1;
         if self.samples > limits.samples_max {
             return Err(format!("more than {} samples", limits.samples_max));

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::config_values::{Bytes, Millis};
 use super::target::Target;
-use crate::model::time::{format_duration, parse_duration};
+use crate::model::time::format_duration;
 
 /// `scrape_interval` when it is not given.
 pub const INTERVAL_DEFAULT_MS: i64 = 60_000;
@@ -25,7 +25,7 @@ pub const TIMEOUT_DEFAULT_MS: i64 = 10_000;
 pub const BODY_BYTES_DEFAULT: u64 = 50 << 20;
 
 /// Keys of Prometheus that are not supported, besides those that end in `_sd_configs`.
-const UNSUPPORTED: [&str; 34] = [
+const UNSUPPORTED: [&str; 30] = [
     "always_scrape_classic_histograms",
     "authorization",
     "basic_auth",
@@ -50,16 +50,12 @@ const UNSUPPORTED: [&str; 34] = [
     "proxy_from_environment",
     "proxy_url",
     "relabel_configs",
-    "sample_age_limit",
     "scrape_classic_histograms",
     "scrape_failure_log_file",
-    "scrape_fallback_protocol",
     "scrape_native_histograms",
     "scrape_protocols",
     "target_limit",
     "tls_config",
-    "use_start_timestamps",
-    "x509_config",
 ];
 
 /// http or https.
@@ -219,7 +215,9 @@ impl ScrapeConfig {
         }
         if self.timeout_ms > self.interval_ms {
             let job = &self.job_name;
-            return Err(format!("job {job}: scrape_timeout {timeout} is longer than scrape_interval {interval}: shorten it"));
+            return Err(format!(
+                "job {job}: scrape_timeout {timeout} is longer than scrape_interval {interval}: shorten it"
+            ));
         }
         Target::of_config(self).map(drop)
     }
@@ -264,57 +262,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Supported<A> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         self.map.next_value_seed(seed)
-    }
-}
-
-/// A duration in milliseconds.
-struct Millis(i64);
-
-impl<'de> Deserialize<'de> for Millis {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map(Millis).map_err(D::Error::custom)
-    }
-}
-
-/// A size as Prometheus writes it: a number of bytes, or one with a unit, where `KB` and `KiB` both are 1024 bytes.
-struct Bytes(u64);
-
-impl Bytes {
-    fn parse(text: &str) -> Result<Bytes, String> {
-        const UNITS: [(&str, u32); 9] =
-            [("", 0), ("B", 0), ("KB", 10), ("KiB", 10), ("MB", 20), ("MiB", 20), ("GB", 30), ("GiB", 30), ("TB", 40)];
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bits)| 1u64 << bits);
-        let bytes = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-        bytes.map(Bytes).ok_or_else(|| format!("not a valid size: {text:?} (write it like 512KB, 50MB or 1GB)"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        struct Reader(PhantomData<Bytes>);
-        impl Visitor<'_> for Reader {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size like 50MB, or a number of bytes")
-            }
-
-            fn visit_u64<E: Error>(self, bytes: u64) -> Result<Bytes, E> {
-                Ok(Bytes(bytes))
-            }
-
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Bytes, E> {
-                u64::try_from(bytes).map(Bytes).map_err(|_| E::custom("a size is not negative"))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-                Bytes::parse(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Reader(PhantomData))
     }
 }
 

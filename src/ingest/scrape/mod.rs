@@ -5,7 +5,9 @@
 //! gone and a clean stop look like in the series is Prometheus', since views are compared with what Prometheus says.
 
 pub mod config;
+mod config_values;
 mod fetch;
+mod merge;
 mod report;
 mod scraper;
 mod series;

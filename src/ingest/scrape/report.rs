@@ -13,7 +13,12 @@ pub const NAMES: [&str; 5] = [
 ];
 
 /// The report of a scrape. Without relabelling as many samples are left after it as came.
-pub fn report(target: &Labels, outcome: &ScrapeOutcome, added: u64, at: Timestamp) -> impl Iterator<Item = (Labels, Sample)> {
+pub fn report(
+    target: &Labels,
+    outcome: &ScrapeOutcome,
+    added: u64,
+    at: Timestamp,
+) -> impl Iterator<Item = (Labels, Sample)> {
     let up = if outcome.up { 1.0 } else { 0.0 };
     let samples = outcome.samples as f64;
     let values = [up, outcome.duration_seconds, samples, samples, added as f64];

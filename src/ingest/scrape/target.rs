@@ -87,11 +87,14 @@ fn url(config: &ScrapeConfig, address: &str) -> Result<Url, String> {
     if !config.metrics_path.starts_with('/') {
         return Err(format!("metrics_path {:?} must begin with /", config.metrics_path));
     }
-    let mut url = Url::parse(&format!("{}://{address}{}", config.scheme.name(), config.metrics_path)).map_err(|_| wrong())?;
+    let mut url =
+        Url::parse(&format!("{}://{address}{}", config.scheme.name(), config.metrics_path)).map_err(|_| wrong())?;
     if !config.params.is_empty() {
         let mut query = url.query_pairs_mut();
         for (name, values) in &config.params {
-            values.iter().for_each(|value| drop(query.append_pair(name, value)));
+            for value in values {
+                query.append_pair(name, value);
+            }
         }
     }
     Ok(url)

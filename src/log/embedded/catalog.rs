@@ -163,7 +163,11 @@ impl Catalog {
 /// Finds the first log time of each partition from a segment on. Ticks see to it that little has to be read. Where records
 /// cannot be read, what follows is not looked at: the log time before the segment stands for what was not found, since
 /// everything later is kept.
-pub(super) fn first_log_times(disk: &dyn Disk, segments: &[(Arc<SegmentHeader>, u64)], ends: &[PartitionEnd]) -> Vec<LogTime> {
+pub(super) fn first_log_times(
+    disk: &dyn Disk,
+    segments: &[(Arc<SegmentHeader>, u64)],
+    ends: &[PartitionEnd],
+) -> Vec<LogTime> {
     let Some((first, _)) = segments.first() else { return vec![Timestamp::MIN; ends.len()] };
     let empty = |(end, begin): (&PartitionEnd, &PartitionEnd)| (end.next <= begin.next).then_some(Timestamp::MIN);
     let mut found: Vec<Option<LogTime>> = ends.iter().zip(&first.ends).map(empty).collect();

@@ -113,7 +113,7 @@ fn one_bad_frame_costs_one_frame_wherever_it_is() {
 fn damage_within_the_last_segment_is_no_torn_tail() {
     let disk = disk_with(3);
     let name = segment_name(1);
-    assert_eq!(disk.journal_names(), [name.clone()]);
+    assert_eq!(disk.journal_names(), std::slice::from_ref(&name));
     let first_frame = super::format::SegmentHeader::bytes_for(3) + 50;
     disk.edit(&name, |content| content[first_frame] ^= 1);
     let log = open(&disk).unwrap();
@@ -217,7 +217,9 @@ fn check_refused(change: impl FnOnce(&FaultyDisk, &mut EmbeddedOptions), expecte
 
 #[test]
 fn what_cannot_be_opened_is_refused_with_a_remedy() {
-    let remove = |name: &'static str| move |disk: &FaultyDisk, _: &mut EmbeddedOptions| super::disk::Disk::remove(disk, name).unwrap();
+    let remove = |name: &'static str| {
+        move |disk: &FaultyDisk, _: &mut EmbeddedOptions| super::disk::Disk::remove(disk, name).unwrap()
+    };
     check_refused(|_, options| options.partitions = 4, &["has 3 partitions", "is 4", "set it to 3"]);
     check_refused(|_, options| options.partitions = 0, &["partitions is 0", "1 to 1024"]);
     check_refused(|_, options| options.retention_ms = 0, &["retention_ms"]);

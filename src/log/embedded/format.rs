@@ -28,7 +28,9 @@ const CRC_BYTES: usize = 4;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FormatError {
     /// Written by a later program.
-    Newer { version: u8 },
+    Newer {
+        version: u8,
+    },
     Damaged(&'static str),
 }
 

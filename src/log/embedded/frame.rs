@@ -308,7 +308,7 @@ mod tests {
         let lies: [&[u8]; 6] = [
             &[],
             &[0; 7],
-            &[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0], // no such partition
+            &[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0],      // no such partition
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1], // payload longer than the body
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], // endless varint
             &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], // two records where one is announced

@@ -111,7 +111,8 @@ impl EmbeddedLog {
             observer: options.append_observer,
         };
         let thread = std::thread::Builder::new().name("prefold-log".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|error| OpenError::Io { action: "start the writer", file: shared.disk.describe(""), error })?;
+        let thread =
+            thread.map_err(|error| OpenError::Io { action: "start the writer", file: shared.disk.describe(""), error })?;
         let (batch_bytes_max, writer) = (options.batch_bytes_max, Mutex::new(Some(thread)));
         Ok(EmbeddedLog { shared, queue, batch_bytes_max, writer, _lock: lock })
     }
@@ -196,7 +197,8 @@ fn answer_now(append: Append, result: Result<(), AppendError>, appended: Appende
 
 /// Creates a directory so that a crash does not lose it with everything in it.
 fn create_dir(dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists()).collect();
     std::fs::create_dir_all(dir)?;
     for parent in missing.into_iter().filter_map(Path::parent) {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

@@ -106,9 +106,7 @@ impl JournalReader {
             return Ok(Step::Frame);
         }
         match catalog.after(self.segment.number) {
-            Some(next) if next.header.first_sequence == self.sequence => {
-                Ok(Step::Segment(next.beginning()))
-            }
+            Some(next) if next.header.first_sequence == self.sequence => Ok(Step::Segment(next.beginning())),
             Some(next) => Err(self.hole(&catalog, &next.header)),
             None if catalog.closed => Ok(Step::Closed),
             None => Ok(Step::CaughtUp),

@@ -199,7 +199,11 @@ impl End {
                 Ok(_) | Err(FrameFault::Bad(_)) => {
                     let Some((at, header)) = cursor.resync(self.segment.len, len, self.sequence)? else { return Ok(()) };
                     let bytes = at - self.segment.len;
-                    tracing::error!(at = self.segment.len, bytes, "the log is damaged within its last file; readers will say so");
+                    tracing::error!(
+                        at = self.segment.len,
+                        bytes,
+                        "the log is damaged within its last file; readers will say so"
+                    );
                     (self.segment.len, self.sequence) = (at, header.sequence);
                 }
             }

@@ -8,7 +8,7 @@ use super::{Config, UpstreamConfig};
 use crate::model::matcher::is_label_name;
 use crate::model::time::{format_duration, parse_duration};
 use crate::plan::spec::structure::{Grammar, Later};
-use crate::plan::spec::tree::{Entry, Node, Place, Value, item, parse_yaml, yaml_error};
+use crate::plan::spec::tree::{Entry, Node, Place, Value, item, member, parse_yaml, yaml_error};
 use crate::plan::spec::{Problem, Report};
 
 /// A configuration larger than this is refused unread.
@@ -71,9 +71,25 @@ fn read(text: &str, report: &mut Report) -> Option<Config> {
         Ok(config) => Some(normal(config)),
         Err(error) => {
             let error = yaml_error(&error);
-            report.error("", error.place, error.message, "");
+            let (field, place) = scrape_config_at(&tree, error.place, &error.message);
+            report.error(field, place, error.message, "");
             None
         }
+    }
+}
+
+/// The scrape config in which an error lies, and the place of the key it names: what the schema has no words for, the
+/// type of a scrape config refuses, at the place where the whole begins.
+fn scrape_config_at(tree: &Node, place: Place, message: &str) -> (String, Place) {
+    let items = tree.get("scrape_configs").map_or(&[][..], Node::items);
+    let begins_before = |node: &&Node| (node.place.line, node.place.column) <= (place.line, place.column);
+    let Some(index) = items.iter().take_while(begins_before).count().checked_sub(1) else { return (String::new(), place) };
+    let field = item("scrape_configs", index);
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named = words.find_map(|word| items[index].entries().iter().find(|entry| entry.key == word));
+    match named {
+        Some(entry) => (member(&field, &entry.key), entry.key_place),
+        None => (field, place),
     }
 }
 

@@ -271,7 +271,10 @@ mod tests {
                 "properties": {
                     "name": { "type": "string", "description": "What it is called. More.", "format": "lower" },
                     "mode": { "anyOf": [{ "$ref": "#/$defs/Mode" }, { "type": "null" }] },
-                    "lines": { "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }] },
+                    "lines": { "anyOf": [
+                        { "type": "string" },
+                        { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+                    ] },
                     "share": { "type": ["number", "null"], "minimum": 0, "maximum": 1 },
                     "count": { "type": "integer", "minimum": 1 },
                     "labels": { "type": "object", "additionalProperties": { "type": "string" } },

@@ -39,7 +39,7 @@ pub struct JobSpec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleSpec {
-    /// The PromQL to keep: an aggregation over a selector or over one range function of a selector. A string, or a list of lines.
+    /// The PromQL to keep: an aggregation over a selector or over one range function of one. A string, or a list of lines.
     #[schemars(example = "sum by (instance, mode) (rate(node_cpu_seconds_total[1m]))")]
     pub expr: ExprText,
     /// The distance between two results, from 1s to 1d. Required here or in defaults.

@@ -74,8 +74,8 @@ impl Parser<'_> {
     }
 
     #[inline(never)]
-    pub(super) fn joined(&mut self, lhs: Node, joint: Box<Joint>, rhs: Node) -> Parsed<Node> {
-        let Joint { op, return_bool, matching } = *joint;
+    pub(super) fn joined(&mut self, lhs: Node, joint: &mut Joint, rhs: Node) -> Parsed<Node> {
+        let (op, return_bool, matching) = (joint.op, joint.return_bool, std::mem::take(&mut joint.matching));
         let (start, depth) = (lhs.expr.source.start, lhs.depth.max(rhs.depth));
         let mut binary = Box::new(Binary { op, lhs: *lhs.expr, rhs: *rhs.expr, return_bool, matching });
         self.note_type_error(check_binary(&binary, lhs.value_type, rhs.value_type, self.text));

@@ -9,7 +9,7 @@ use super::binary::SIGN_BINDING;
 use super::{Parsed, Parser, literal};
 
 /// Prometheus keeps durations as 64 bits of nanoseconds.
-const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
 const NOT_READ: &str = "arithmetic on durations is not read";
 const SLUG: &str = "duration-expression";

@@ -87,8 +87,16 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parsed<Parser<'a>> {
         let token = Token { kind: TokenKind::End, start: 0, end: 0 };
-        let mut parser =
-            Parser { text, lexer: Lexer::new(text), token, last_end: 0, nesting: 0, aggregations: 0, type_error: None, unsupported: None };
+        let mut parser = Parser {
+            text,
+            lexer: Lexer::new(text),
+            token,
+            last_end: 0,
+            nesting: 0,
+            aggregations: 0,
+            type_error: None,
+            unsupported: None,
+        };
         parser.advance()?;
         Ok(parser)
     }
@@ -183,9 +191,9 @@ impl<'a> Parser<'a> {
             if binding < binding_min {
                 break;
             }
-            let joint = self.joint(infix)?;
+            let mut joint = self.joint(infix)?;
             let rhs = self.expression(joint.rhs_binding_min(binding))?;
-            lhs = self.joined(lhs, joint, rhs)?;
+            lhs = self.joined(lhs, &mut joint, rhs)?;
         }
         self.nesting -= 1;
         Ok(lhs)

@@ -37,9 +37,9 @@ impl Parser<'_> {
         let (node, _) = self.any_selector(None, self.token.start)?;
         let mut node = self.modified(node)?;
         while let Some((infix, binding)) = super::binary::infix(self.token.kind) {
-            let joint = self.joint(infix)?;
+            let mut joint = self.joint(infix)?;
             let rhs = self.expression(joint.rhs_binding_min(binding))?;
-            node = self.joined(node, joint, rhs)?;
+            node = self.joined(node, &mut joint, rhs)?;
         }
         Ok(node)
     }

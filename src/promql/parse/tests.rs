@@ -107,7 +107,10 @@ fn errors_say_what_and_where() {
         ("rate(x)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
         (
             "+x[5m]",
-            "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"range vector\"",
+            concat!(
+                "1:1: parse error: unary expression only allowed on expressions of type scalar ",
+                "or instant vector, got \"range vector\""
+            ),
         ),
         ("a and fill (1) b", "1:1: parse error: filling in missing series not allowed for set operators"),
         ("x{l='\\xff'}", "1:5: parse error: '\\xff' is not valid UTF-8, labels always are"),

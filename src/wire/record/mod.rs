@@ -6,10 +6,12 @@
 //! labels only of one it has not seen.
 
 mod reader;
+mod refusal;
 mod symbols;
 mod writer;
 
-pub use reader::{Record, RecordRefusal, RecordSeries, SampleIter, SeriesIter};
+pub use reader::{Record, RecordSeries, SampleIter, SeriesIter};
+pub use refusal::RecordRefusal;
 pub use symbols::{InternedLabels, Interner, SymbolId, SymbolTable, SymbolTableRead, TableFull};
 pub use writer::{RecordWriter, encode_record};
 

@@ -9,8 +9,9 @@
 
 use std::cell::OnceCell;
 
-use super::{FORMAT, FORMAT_VERSION, REASON, REFUSAL, SENDER, SERIES_ID, TENANT, TIMESTAMP, TIMESTAMPS};
-use crate::model::{Labels, Sample, SeriesId, Timestamp};
+use super::refusal::{RecordRefusal, RefusalFrame};
+use super::{FORMAT, FORMAT_VERSION, REFUSAL, SENDER, SERIES_ID, TENANT};
+use crate::model::{Labels, Sample, SeriesId};
 use crate::wire::error::{Problem, WireError};
 use crate::wire::reader::Reader;
 use crate::wire::remote_write_v2::{
@@ -20,7 +21,6 @@ use crate::wire::remote_write_v2::{
 /// The fields of a record that are ours to read.
 const RECORD_FIELDS: [u32; 6] = [4, 5, 100, 101, 102, 103];
 const SERIES_FIELDS: [u32; 3] = [1, 2, 100];
-const REFUSAL_FIELDS: [u32; 3] = [1, 2, 3];
 
 /// A record, parsed.
 pub struct Record<'a> {
@@ -61,16 +61,6 @@ pub struct SeriesIter<'r, 'a> {
 pub struct SampleIter<'a> {
     fields: Reader<'a>,
     left: usize,
-}
-
-/// Samples that ingest did not take.
-#[derive(Clone, Copy)]
-pub struct RecordRefusal<'r, 'a> {
-    record: &'r Record<'a>,
-    body: Reader<'a>,
-    reason: &'a str,
-    timestamp_count: usize,
-    has_labels: bool,
 }
 
 impl<'a> Record<'a> {
@@ -151,11 +141,7 @@ impl<'a> Record<'a> {
     /// The refusals, in the order in which they were written.
     pub fn refusals(&self) -> impl Iterator<Item = RecordRefusal<'_, 'a>> {
         let mut fields = self.first_refusal;
-        (0..self.refusal_count).map_while(move |_| {
-            let body = next_message(&mut fields, REFUSAL)?;
-            let RefusalFrame { reason, timestamp_count, has_labels } = RefusalFrame::read(body).ok()?;
-            Some(RecordRefusal { record: self, body, reason, timestamp_count, has_labels })
-        })
+        (0..self.refusal_count).map_while(move |_| RecordRefusal::read(self, next_message(&mut fields, REFUSAL)?).ok())
     }
 
     fn symbols(&self) -> Result<&[&'a str], WireError> {
@@ -166,7 +152,7 @@ impl<'a> Record<'a> {
     }
 
     /// The labels that the references in a series or refusal stand for.
-    fn labels(&self, mut body: Reader<'a>) -> Result<Labels, WireError> {
+    pub(super) fn labels(&self, mut body: Reader<'a>) -> Result<Labels, WireError> {
         let offset = body.at();
         let mut references = Vec::with_capacity(32);
         while !body.is_done() {
@@ -203,42 +189,6 @@ impl<'a> RecordSeries<'_, 'a> {
     /// record as unreadable.
     pub fn labels(&self) -> Result<Labels, WireError> {
         self.record.labels(self.body)
-    }
-}
-
-impl<'a> RecordRefusal<'_, 'a> {
-    /// The refusal's slug.
-    pub fn reason(&self) -> &'a str {
-        self.reason
-    }
-
-    /// Whether a whole body from this sender could not be read: then there are neither labels nor timestamps.
-    pub fn is_whole_body(&self) -> bool {
-        !self.has_labels && self.timestamp_count == 0
-    }
-
-    /// The labels of the refused samples, empty when they could not be read.
-    ///
-    /// # Errors
-    /// As [`RecordSeries::labels`].
-    pub fn labels(&self) -> Result<Labels, WireError> {
-        self.record.labels(self.body)
-    }
-
-    /// The times of the refused samples.
-    pub fn timestamps(&self) -> impl Iterator<Item = Timestamp> + use<'a> {
-        let mut fields = self.body;
-        let mut packed = Reader::new(&[]);
-        (0..self.timestamp_count).map_while(move |_| {
-            while packed.is_done() {
-                match fields.key().ok()? {
-                    TIMESTAMPS => packed = fields.message().ok()?,
-                    TIMESTAMP => return fields.varint().ok().map(|t| Timestamp(t as i64)),
-                    other => fields.skip(other, &[]).ok()?,
-                }
-            }
-            packed.varint().ok().map(|t| Timestamp(t as i64))
-        })
     }
 }
 
@@ -296,41 +246,6 @@ impl SeriesFrame {
             Some(id) => Ok(SeriesFrame { id, sample_count, samples_at }),
             None => whole.error(Problem::SeriesIdMissing),
         }
-    }
-}
-
-struct RefusalFrame<'a> {
-    reason: &'a str,
-    timestamp_count: usize,
-    has_labels: bool,
-}
-
-impl<'a> RefusalFrame<'a> {
-    fn read(mut body: Reader<'a>) -> Result<RefusalFrame<'a>, WireError> {
-        let mut frame = RefusalFrame { reason: "", timestamp_count: 0, has_labels: false };
-        while !body.is_done() {
-            match body.key()? {
-                REFERENCES => frame.has_labels |= body.message()?.left() > 0,
-                REFERENCE => {
-                    body.varint()?;
-                    frame.has_labels = true;
-                }
-                TIMESTAMPS => {
-                    let mut packed = body.message()?;
-                    while !packed.is_done() {
-                        packed.varint()?;
-                        frame.timestamp_count += 1;
-                    }
-                }
-                TIMESTAMP => {
-                    body.varint()?;
-                    frame.timestamp_count += 1;
-                }
-                REASON => frame.reason = body.text()?,
-                other => body.skip(other, &REFUSAL_FIELDS)?,
-            }
-        }
-        Ok(frame)
     }
 }
 

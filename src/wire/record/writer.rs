@@ -14,7 +14,7 @@ use crate::wire::remote_write_v2::{REFERENCES, SERIES};
 const ID_FIELD_LEN: usize = 19;
 
 /// Writes one record after another, using its buffers again. They shrink never: they are as long as the longest record
-/// written, and eight bytes for each symbol of the table.
+/// written, and eight bytes for each symbol of the table. Keep writers: a new one pays for its buffers with its first record.
 pub struct RecordWriter {
     numbers: RecordNumbers,
     /// Fields 100 to 102.
