@@ -80,6 +80,7 @@ async fn serve_until_told(config: Config, threads: usize) -> Result<(), String> 
     let node = Node::start(config, loaded, threads)?;
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
+    node.start_scraping(local).await?;
     tracing::info!(%local, views, data = %node.config.data_dir.display(), "prefold runs; the status is at /prefold/");
     let (reload, told) = mpsc::channel(1);
     let watcher = jobs::watch(&node.config.jobs, reload.clone());

@@ -72,8 +72,8 @@ fn split(number: usize) -> (usize, usize, usize) {
 fn growth(bucket: usize, method: usize, instance: usize, scrape: usize) -> f64 {
     let busy = 3 + (method * 5 + instance * 3) % 11;
     let wave = 1.0 + 0.5 * ((scrape as f64 / 20.0) + method as f64).sin();
-    let share = [0.30, 0.62, 0.85, 0.97, 1.0][bucket];
-    let slow = 1.0 - 0.1 * ((scrape as f64 / 31.0).cos() + 1.0) * (1.0 - share);
+    let share = [0.30, 0.62, 0.90, 0.998, 1.0][bucket];
+    let slow = 1.0 - 0.2 * ((scrape as f64 / 31.0 + method as f64).cos() + 1.0) * (1.0 - share);
     (busy as f64 * 15.0 * wave * share * slow).round()
 }
 

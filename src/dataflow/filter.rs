@@ -130,8 +130,11 @@ impl Filter {
                 return entry.series;
             }
         }
-        // A label set that cannot be read belongs to a broken record; the series stays unknown.
-        let Ok(labels) = series.labels() else { return UNSELECTED };
+        let Ok(labels) = series.labels() else {
+            // Whose sample this was cannot be known any more.
+            out.uncovers.extend(self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time));
+            return UNSELECTED;
+        };
         self.introduce(tenant, series.id, labels, out)
     }
 

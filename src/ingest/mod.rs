@@ -4,4 +4,4 @@ pub mod exposition;
 pub mod gateway;
 pub mod limits;
 pub mod remote_write;
-pub mod scrape { pub mod config; pub mod target; mod report; mod sink; pub use sink::*; }
+pub mod scrape;

@@ -10,10 +10,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust};
 use super::jobs::{self, LoadedJobs};
+use super::scrape::{self, ScrapeCounters};
 use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::{Gateway, GatewayOptions};
 use crate::ingest::limits::SeriesLimits;
 use crate::ingest::remote_write::{Receiver, ReceiverOptions};
+use crate::ingest::scrape::Scraper;
 use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
 use crate::model::Clock;
 use crate::proxy::upstream::Upstream;
@@ -43,6 +45,8 @@ pub struct Node {
     pub receiver: Receiver,
     pub proxy: Arc<Proxy>,
     pub append_duration: Histogram,
+    pub scrape_counters: Arc<ScrapeCounters>,
+    scraper: tokio::sync::Mutex<Option<Scraper>>,
     /// Taken when the node stops.
     stream: Mutex<Option<Stream>>,
     status: Arc<StreamStatus>,
@@ -83,6 +87,8 @@ impl Node {
             receiver,
             proxy,
             append_duration,
+            scrape_counters: Arc::default(),
+            scraper: tokio::sync::Mutex::new(None),
             stream: Mutex::new(Some(stream)),
             status,
             tasks: Mutex::default(),
@@ -123,6 +129,22 @@ impl Node {
             tasks.push(tokio::spawn(Arc::clone(self).look_at_upstream()));
         }
         self.tasks.lock().extend(tasks);
+    }
+
+    /// Starts scraping; `own` is where the node listens.
+    ///
+    /// # Errors
+    /// When the scrape configurations cannot stand together.
+    pub async fn start_scraping(&self, own: SocketAddr) -> Result<(), String> {
+        *self.scraper.lock().await = Some(scrape::start(self, own)?);
+        Ok(())
+    }
+
+    /// Ends scraping, with staleness markers for everything scraped.
+    pub async fn stop_scraping(&self) {
+        if let Some(scraper) = self.scraper.lock().await.take() {
+            scraper.stop().await;
+        }
     }
 
     /// Keeps a task to be stopped with the node.

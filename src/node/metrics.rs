@@ -99,6 +99,7 @@ fn families(node: &Node) -> Vec<Family> {
         1.0.into(),
     )])];
     families.extend(ingest(node));
+    families.extend(scrapes(node));
     families.extend(log(node));
     families.extend(views(node));
     families.extend(queries(node));
@@ -135,6 +136,23 @@ fn ingest(node: &Node) -> Vec<Family> {
             refused.collect(),
         ),
         gauge("prefold_ingest_cached_series", "Label sets the gateway remembers.", one(node.gateway.cached_series() as f64)),
+    ]
+}
+
+fn scrapes(node: &Node) -> Vec<Family> {
+    let counters = &node.scrape_counters;
+    let of = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed) as f64);
+    vec![
+        counter("prefold_scrapes", "Scrapes made, failed ones too.", of(&counters.scrapes)),
+        counter("prefold_scrapes_failed", "Scrapes that failed; worry when it grows: up is 0 for a target.", of(&counters.failed)),
+        counter("prefold_scrape_samples", "Samples in what was scraped.", of(&counters.samples)),
+        counter("prefold_scrape_exemplars_refused", "Exemplars in what was scraped; none is kept.", of(&counters.exemplars)),
+        counter("prefold_scrape_duplicates", "Second samples of a series in one scrape; the first stays.", of(&counters.duplicates)),
+        counter(
+            "prefold_scrape_batches_lost",
+            "Scrapes whose samples the log never took; worry at any.",
+            of(&counters.batches_lost),
+        ),
     ]
 }
 

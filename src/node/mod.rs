@@ -9,4 +9,5 @@ pub mod jobs;
 pub mod lane;
 pub mod metrics;
 pub mod replay;
+pub mod scrape;
 pub mod stream;

@@ -96,7 +96,8 @@ impl BlockBuilder {
     pub fn add(&mut self, first: i64, slots: u8, points: usize, chunk: &[u8]) -> Result<(), StoreError> {
         let limit = u32::MAX as usize;
         let found = self.bytes.len() + chunk.len();
-        let offset = u32::try_from(found).map_err(|_| StoreError::TooLarge { what: "a block", found, limit })? - chunk.len() as u32;
+        let offset =
+            u32::try_from(found).map_err(|_| StoreError::TooLarge { what: "a block", found, limit })? - chunk.len() as u32;
         self.bytes.extend_from_slice(chunk);
         if let Some(group) = self.index.last_mut() {
             let (bytes, points) = (chunk.len() as u32, points as u8);
@@ -144,7 +145,8 @@ fn decode_index(bytes: &[u8], block: u32, end: u32) -> Result<Vec<GroupChunks>, 
         for _ in 0..count {
             let (first, slots, points, bytes) = (input.signed()?, input.byte()?, input.byte()?, input.varint32()?);
             chunks.push(ChunkRef { first, block, offset, bytes, slots, points });
-            offset = offset.checked_add(bytes).filter(|next| *next <= end).ok_or(Malformed("a chunk lies outside the block"))?;
+            offset =
+                offset.checked_add(bytes).filter(|next| *next <= end).ok_or(Malformed("a chunk lies outside the block"))?;
         }
         index.push(GroupChunks { view, group, chunks });
     }
@@ -166,7 +168,8 @@ pub fn load_index(disk: &dyn Disk, number: u32) -> Result<(u64, Vec<GroupChunks>
     file.read_at(footer_at, &mut footer).map_err(failed)?;
     let damaged = |Malformed(what)| StoreError::corrupt(&name, footer_at, what);
     let (index_at, crc) = read_footer(&footer).map_err(damaged)?;
-    let index_len = footer_at.checked_sub(u64::from(index_at)).ok_or_else(|| damaged(Malformed("its index lies outside")))?;
+    let index_len =
+        footer_at.checked_sub(u64::from(index_at)).ok_or_else(|| damaged(Malformed("its index lies outside")))?;
     let mut index = vec![0; index_len as usize];
     file.read_at(u64::from(index_at), &mut index).map_err(failed)?;
     if crc32fast::hash(&index) != crc {

@@ -3,221 +3,14 @@
 //! They see what is lost, doubled or half applied across a crash. They do not see whether the values are right to begin
 //! with: the states compared are those of an undisturbed run, which reference.rs compares with a naive model.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::disk::{Disk, DiskFile};
+use super::crash_disk::{Chance, CrashDisk};
+use super::disk::Disk;
 use super::files::FileKind;
-use super::reference::{Dump, commit_of, describe, dump, small_options, view_id};
+use super::script::{Dump, commit_of, describe, dump, small_options, view_id};
 use super::{Durability, Store, StoreError, StoreOptions};
 use crate::model::{SpanReason, Timestamp, Uncover};
-
-/// What of a write that was not flushed a crash keeps or loses at once.
-const PAGE_BYTES: usize = 16;
-
-#[derive(Clone, Debug, Default)]
-struct Body {
-    durable: Vec<u8>,
-    now: Vec<u8>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Folder {
-    bodies: Vec<Body>,
-    names: BTreeMap<String, usize>,
-    durable_names: BTreeMap<String, usize>,
-    /// Names set or removed since they were durable.
-    unsynced: Vec<(String, Option<usize>)>,
-    /// Changes of the disk so far.
-    changes: u64,
-    /// Changes from this one on fail.
-    stop_at: Option<u64>,
-    /// Changes in this range find no room.
-    full: std::ops::Range<u64>,
-}
-
-impl Folder {
-    fn change(&mut self) -> io::Result<()> {
-        self.changes += 1;
-        if self.stop_at.is_some_and(|at| self.changes >= at) {
-            return Err(io::Error::other("the machine stopped"));
-        }
-        if self.full.contains(&self.changes) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn set_name(&mut self, name: &str, body: Option<usize>) {
-        match body {
-            Some(body) => drop(self.names.insert(name.to_owned(), body)),
-            None => drop(self.names.remove(name)),
-        }
-        self.unsynced.push((name.to_owned(), body));
-    }
-}
-
-/// A disk in memory that remembers what is durable.
-#[derive(Clone, Debug, Default)]
-pub struct CrashDisk(Arc<Mutex<Folder>>);
-
-#[derive(Debug)]
-struct CrashFile {
-    disk: CrashDisk,
-    body: usize,
-}
-
-impl CrashDisk {
-    fn stopping_at(stop_at: Option<u64>) -> CrashDisk {
-        CrashDisk(Arc::new(Mutex::new(Folder { stop_at, ..Folder::default() })))
-    }
-
-    /// The disk after a power cut: what was not flushed is kept in parts, as chance has it.
-    pub fn after_crash(&self, chance: &mut Chance) -> CrashDisk {
-        let mut folder = self.0.lock().clone();
-        let mut names = folder.durable_names.clone();
-        for (name, body) in folder.unsynced.drain(..).filter(|_| chance.coin()) {
-            match body {
-                Some(body) => drop(names.insert(name, body)),
-                None => drop(names.remove(&name)),
-            }
-        }
-        for body in &mut folder.bodies {
-            let len = [body.durable.len(), body.now.len(), chance.below(body.now.len() + 1)][chance.below(3)];
-            let len = len.max(body.durable.len().min(body.now.len()));
-            let mut left = body.durable.clone();
-            left.resize(len, 0);
-            for (at, page) in left.chunks_mut(PAGE_BYTES).enumerate() {
-                let written = body.now.iter().skip(at * PAGE_BYTES);
-                if chance.coin() {
-                    page.iter_mut().zip(written).for_each(|(byte, now)| *byte = *now);
-                }
-            }
-            *body = Body { durable: left.clone(), now: left };
-        }
-        let bodies = folder.bodies;
-        CrashDisk(Arc::new(Mutex::new(Folder { bodies, durable_names: names.clone(), names, ..Folder::default() })))
-    }
-
-    fn file(&self, body: usize) -> Arc<dyn DiskFile> {
-        Arc::new(CrashFile { disk: self.clone(), body })
-    }
-
-    fn damage(&self, name: &str, at: usize) {
-        let mut folder = self.0.lock();
-        let body = folder.names[name];
-        folder.bodies[body].now[at] ^= 1;
-    }
-}
-
-impl Disk for CrashDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().names.keys().cloned().collect())
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut folder = self.0.lock();
-        folder.change()?;
-        folder.bodies.push(Body::default());
-        let body = folder.bodies.len() - 1;
-        folder.set_name(name, Some(body));
-        Ok(self.file(body))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let body = self.0.lock().names.get(name).copied();
-        body.map(|body| self.file(body)).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut folder = self.0.lock();
-        folder.change()?;
-        let body = folder.names.get(from).copied();
-        folder.set_name(to, body);
-        folder.set_name(from, None);
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut folder = self.0.lock();
-        folder.change()?;
-        folder.set_name(name, None);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut folder = self.0.lock();
-        folder.change()?;
-        folder.durable_names = folder.names.clone();
-        folder.unsynced.clear();
-        Ok(())
-    }
-}
-
-impl DiskFile for CrashFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut folder = self.disk.0.lock();
-        let allowed = folder.change();
-        // A write that fails may have been done in part.
-        let bytes = if allowed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        let now = &mut folder.bodies[self.body].now;
-        let (start, end) = (offset as usize, offset as usize + bytes.len());
-        now.resize(now.len().max(end), 0);
-        now[start..end].copy_from_slice(bytes);
-        allowed
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let folder = self.disk.0.lock();
-        let body = &folder.bodies[self.body].now;
-        let from = body.get(offset as usize..offset as usize + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        bytes.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().bodies[self.body].now.len() as u64)
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        let mut folder = self.disk.0.lock();
-        folder.change()?;
-        folder.bodies[self.body].now.truncate(len as usize);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut folder = self.disk.0.lock();
-        folder.change()?;
-        let body = &mut folder.bodies[self.body];
-        body.durable = body.now.clone();
-        Ok(())
-    }
-}
-
-/// Repeatable chance (an xorshift generator).
-#[derive(Clone, Debug)]
-pub struct Chance(pub u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 11) % end as u64) as usize
-    }
-
-    pub fn coin(&mut self) -> bool {
-        self.next() >> 40 & 1 == 1
-    }
-}
 
 fn open(disk: &CrashDisk, options: StoreOptions) -> Result<Store, StoreError> {
     Store::on_disk(Arc::new(disk.clone()), options)
@@ -242,7 +35,8 @@ fn step(store: &Store, n: usize) -> Result<bool, StoreError> {
 
 fn script_commit(n: usize) -> crate::model::Commit {
     let mut commit = commit_of(n as i64, if n < 18 { 1 } else { 77 });
-    let (from, to) = (Timestamp(n as i64 * 1000), if n % 2 == 0 { Timestamp::MAX } else { Timestamp(n as i64 * 1000 + 700) });
+    let (from, to) =
+        (Timestamp(n as i64 * 1000), if n.is_multiple_of(2) { Timestamp::MAX } else { Timestamp(n as i64 * 1000 + 700) });
     commit.spans.push(Uncover { view: view_id(0), reason: SpanReason::Overdue, from, to });
     commit
 }
@@ -260,7 +54,7 @@ fn undisturbed() -> (Vec<Dump>, u64) {
     assert!(flushes >= 4 && blocks >= 1, "the script flushes and deletes: {flushes} {blocks}");
     drop(store);
     assert_eq!(dump(&open(&disk, small_options()).unwrap()), dumps[STEPS], "a clean end");
-    let changes = disk.0.lock().changes;
+    let changes = disk.changes();
     (dumps, changes)
 }
 
@@ -292,7 +86,8 @@ fn stopped_at_any_write_the_store_is_as_after_some_step_and_goes_on_from_there()
             // The step that failed may have reached the disk whole.
             let last = (returned + 1).min(STEPS);
             let at = (durable..=last).rev().find(|at| dumps[*at] == found);
-            let at = at.unwrap_or_else(|| panic!("{place}: not the state after any of steps {durable} to {last}: {found:#?}"));
+            let at =
+                at.unwrap_or_else(|| panic!("{place}: not the state after any of steps {durable} to {last}: {found:#?}"));
             for n in at..STEPS {
                 step(&store, n).unwrap_or_else(|error| panic!("{place}, going on: {error}"));
             }
@@ -308,7 +103,7 @@ fn without_room_nothing_is_half_applied_and_later_steps_work() {
     for (start, count) in (1..=changes).flat_map(|start| [(start, 1), (start, 3), (start, 7)]) {
         let place = format!("no room for changes {start} to {}", start + count);
         let disk = CrashDisk::default();
-        disk.0.lock().full = start..start + count;
+        disk.deny_room(start..start + count);
         let mut tries = 0..20;
         let opened = tries.find_map(|_| open(&disk, small_options()).ok());
         let store = opened.unwrap_or_else(|| panic!("{place}: does not open with room"));
@@ -340,7 +135,7 @@ fn without_room_nothing_is_half_applied_and_later_steps_work() {
 fn damage_in_what_was_durable_is_said_and_never_cut() {
     let disk = CrashDisk::default();
     let store = open(&disk, StoreOptions::default()).unwrap();
-    (0..8).for_each(|n| drop(step(&store, n).unwrap()));
+    (0..8).for_each(|n| assert!(step(&store, n).is_ok()));
     drop(store);
     let name = FileKind::Wal.name(1);
     let len = disk.after_crash(&mut Chance(1)).read_whole(&name).unwrap().len();

@@ -112,6 +112,16 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// As many things as a count says, each of at least `bytes_min` bytes.
+    pub fn list<T>(
+        &mut self,
+        bytes_min: usize,
+        mut one: impl FnMut(&mut Input<'a>) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.count(bytes_min)?;
+        (0..count).map(|_| one(self)).collect()
+    }
+
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let count = self.count(1)?;
         self.take(count)

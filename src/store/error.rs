@@ -17,7 +17,9 @@ pub enum StoreError {
     NoRoom { file: String },
     #[error("cannot {doing} {file} of the store: {source}; nothing was changed")]
     Io { doing: &'static str, file: String, source: io::Error },
-    #[error("{file} of the store is of format {found}, and this version reads up to {known}: run a newer version of prefold")]
+    #[error(
+        "{file} of the store is of format {found}, and this version reads up to {known}: run a newer version of prefold"
+    )]
     NewerFormat { file: String, found: u8, known: u8 },
     #[error("{file} of the store is damaged at byte {offset}: {what}; {REBUILD}")]
     Corrupt { file: String, offset: u64, what: &'static str },
@@ -62,7 +64,9 @@ pub enum ReadError {
     NoView { view: ViewId },
     #[error("more than {limit} series of view {view} match: ask for fewer, or raise the limit of series per query")]
     TooManySeries { view: ViewId, limit: usize },
-    #[error("more than {limit} points of view {view} match: ask for a shorter range, or raise the limit of samples per query")]
+    #[error(
+        "more than {limit} points of view {view} match: ask for a shorter range, or raise the limit of samples per query"
+    )]
     TooManyPoints { view: ViewId, limit: usize },
     #[error(transparent)]
     Store(#[from] StoreError),

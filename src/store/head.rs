@@ -142,19 +142,18 @@ mod tests {
         for index in [-3, -1, 0, 200, 236, 237, 5000] {
             push_point(&mut pieces, index, &[index as f64]);
         }
-        assert_eq!(pieces.iter().map(|p| (p.first(), p.last(), p.len())).collect::<Vec<_>>(), [
-            (-3, 236, 5),
-            (237, 237, 1),
-            (5000, 5000, 1)
-        ]);
+        assert_eq!(
+            pieces.iter().map(|p| (p.first(), p.last(), p.len())).collect::<Vec<_>>(),
+            [(-3, 236, 5), (237, 237, 1), (5000, 5000, 1)]
+        );
         assert_eq!(found(&pieces[0], -1, 200), (1..4, vec![-1, 0, 200]));
         assert_eq!(found(&pieces[0], 1, 5), (3..3, vec![]));
-        assert_eq!(found(&pieces[0], 300, 400).1, []);
+        assert_eq!(found(&pieces[0], 300, 400).1, Vec::<i64>::new());
         let mut full = Piece::new(10);
         (10..20).for_each(|index| assert!(full.push(index, &[0.0])));
         assert_eq!(found(&full, 12, 13), (2..4, vec![12, 13]));
         assert_eq!(found(&full, i64::MIN, 10), (0..1, vec![10]));
-        assert_eq!(found(&full, 20, i64::MAX).1, []);
+        assert_eq!(found(&full, 20, i64::MAX).1, Vec::<i64>::new());
         let again = Piece::from_parts(-3, 240, &pieces[0].presence(), pieces[0].values.clone()).unwrap();
         assert_eq!(found(&again, i64::MIN, i64::MAX), found(&pieces[0], i64::MIN, i64::MAX));
     }

@@ -38,6 +38,7 @@ mod read;
 mod record;
 mod recover;
 mod retention;
+mod row;
 mod spans;
 mod state;
 mod stats;
@@ -47,7 +48,11 @@ mod wal;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod crash_disk;
+#[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod script;
 
 use std::path::Path;
 use std::sync::Arc;

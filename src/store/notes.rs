@@ -26,9 +26,7 @@ impl Store {
     /// # Errors
     /// When it is too large, there are too many, or the disk fails.
     pub fn put_note(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        for (what, found, limit) in
-            [("a note's key", key.len(), KEY_BYTES_MAX), ("a note", bytes.len(), NOTE_BYTES_MAX)]
-        {
+        for (what, found, limit) in [("a note's key", key.len(), KEY_BYTES_MAX), ("a note", bytes.len(), NOTE_BYTES_MAX)] {
             if found > limit {
                 return Err(StoreError::TooLarge { what, found, limit });
             }

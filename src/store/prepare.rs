@@ -13,7 +13,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::error::StoreError;
-use super::record::{Record, Row};
+use super::record::Record;
+use super::row::Row;
 use super::state::State;
 use super::view::{StoredView, ViewDescription};
 use crate::model::{Commit, GroupLabels, Position, ResultPoint, SenderSeen, SpanReason, Timestamp, ViewId};

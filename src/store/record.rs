@@ -9,18 +9,9 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::encoding::{Input, Malformed, put_bytes, put_instant, put_signed, put_varint};
+use super::row::{Row, decode_rows, encode_rows};
 use super::view::ViewDescription;
-use crate::model::{
-    GroupLabels, Labels, Offset, PartitionId, Position, SenderSeen, SpanReason, Timestamp, ViewId,
-};
-
-/// The values of some groups of a view at one grid point, by group number, ascending.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// The grid point's time divided by the view's step.
-    pub index: i64,
-    pub points: Vec<(u32, [f64; 2])>,
-}
+use crate::model::{GroupLabels, Labels, Offset, PartitionId, Position, SenderSeen, SpanReason, Timestamp, ViewId};
 
 /// One step. View numbers are the store's own, never reused; group numbers are a view's own, never reused.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,22 +22,52 @@ pub enum Record {
     Positions(Vec<Position>),
     Senders(Vec<SenderSeen>),
     /// A view that is new, or whose description changed.
-    View { view: u32, id: ViewId, description: ViewDescription },
-    Progress { view: u32, covered_from: Option<Timestamp>, final_to: Option<Timestamp> },
-    Groups { view: u32, groups: Vec<(u32, GroupLabels)> },
+    View {
+        view: u32,
+        id: ViewId,
+        description: ViewDescription,
+    },
+    Progress {
+        view: u32,
+        covered_from: Option<Timestamp>,
+        final_to: Option<Timestamp>,
+    },
+    Groups {
+        view: u32,
+        groups: Vec<(u32, GroupLabels)>,
+    },
     /// In time order, after everything the view has.
-    Results { view: u32, fields: u8, rows: Vec<Row> },
-    Spans { view: u32, spans: Vec<(SpanReason, Timestamp, Timestamp)> },
+    Results {
+        view: u32,
+        fields: u8,
+        rows: Vec<Row>,
+    },
+    Spans {
+        view: u32,
+        spans: Vec<(SpanReason, Timestamp, Timestamp)>,
+    },
     /// No bytes: the note goes.
-    Note { key: String, bytes: Option<Vec<u8>> },
+    Note {
+        key: String,
+        bytes: Option<Vec<u8>>,
+    },
     /// What retention has passed at this instant goes.
     Retention(Timestamp),
     /// The number the next new view gets. In checkpoints.
     NextView(u32),
     /// The number the next new group gets, and what retention knows of the view. In checkpoints.
-    Counting { view: u32, next_group: u32, silent_since: Option<Timestamp>, kept_from: Timestamp },
+    Counting {
+        view: u32,
+        next_group: u32,
+        silent_since: Option<Timestamp>,
+        kept_from: Timestamp,
+    },
     /// The chunks of points that are in no block yet. In checkpoints.
-    Head { view: u32, group: u32, chunks: Vec<Vec<u8>> },
+    Head {
+        view: u32,
+        group: u32,
+        chunks: Vec<Vec<u8>>,
+    },
 }
 
 // The records' numbers as stored: append only.
@@ -80,7 +101,10 @@ impl Record {
                 put_instant(out, *final_to);
             }
             Record::Groups { view, groups } => encode_groups(out, *view, groups),
-            Record::Results { view, fields, rows } => encode_results(out, *view, *fields, rows),
+            Record::Results { view, fields, rows } => {
+                put_tagged(out, RESULTS, *view);
+                encode_rows(out, *fields, rows);
+            }
             Record::Spans { view, spans } => encode_spans(out, *view, spans),
             Record::Note { key, bytes } => {
                 out.push(NOTE);
@@ -111,15 +135,19 @@ impl Record {
     pub fn decode(input: &mut Input<'_>) -> Result<Record, Malformed> {
         Ok(match input.byte()? {
             LOG => Record::Log(input.u128()?),
-            POSITIONS => Record::Positions(list(input, 3, decode_position)?),
-            SENDERS => Record::Senders(list(input, 3, decode_sender)?),
+            POSITIONS => Record::Positions(input.list(3, decode_position)?),
+            SENDERS => Record::Senders(input.list(3, decode_sender)?),
             VIEW => decode_view(input)?,
             PROGRESS => {
                 Record::Progress { view: input.varint32()?, covered_from: input.instant()?, final_to: input.instant()? }
             }
-            GROUPS => Record::Groups { view: input.varint32()?, groups: list(input, 2, decode_group)? },
-            RESULTS => decode_results(input)?,
-            SPANS => Record::Spans { view: input.varint32()?, spans: list(input, 3, decode_span)? },
+            GROUPS => Record::Groups { view: input.varint32()?, groups: input.list(2, decode_group)? },
+            RESULTS => {
+                let view = input.varint32()?;
+                let (fields, rows) = decode_rows(input)?;
+                Record::Results { view, fields, rows }
+            }
+            SPANS => Record::Spans { view: input.varint32()?, spans: input.list(3, decode_span)? },
             NOTE => {
                 let key = input.text()?.to_owned();
                 let (kept, bytes) = (input.byte()? == 1, input.bytes()?);
@@ -136,7 +164,7 @@ impl Record {
             HEAD => Record::Head {
                 view: input.varint32()?,
                 group: input.varint32()?,
-                chunks: list(input, 1, |input| input.bytes().map(<[u8]>::to_vec))?,
+                chunks: input.list(1, |input| input.bytes().map(<[u8]>::to_vec))?,
             },
             _ => return Err(Malformed("an unknown record")),
         })
@@ -150,16 +178,6 @@ impl Record {
         }
         Ok(records)
     }
-}
-
-/// As many things as a count says, each of at least `bytes_min` bytes.
-fn list<'a, T>(
-    input: &mut Input<'a>,
-    bytes_min: usize,
-    mut one: impl FnMut(&mut Input<'a>) -> Result<T, Malformed>,
-) -> Result<Vec<T>, Malformed> {
-    let count = input.count(bytes_min)?;
-    (0..count).map(|_| one(input)).collect()
 }
 
 fn put_tagged(out: &mut Vec<u8>, tag: u8, number: u32) {
@@ -228,49 +246,8 @@ fn encode_groups(out: &mut Vec<u8>, view: u32, groups: &[(u32, GroupLabels)]) {
 
 fn decode_group(input: &mut Input<'_>) -> Result<(u32, GroupLabels), Malformed> {
     let group = input.varint32()?;
-    let pairs = list(input, 2, |input| Ok((SmolStr::new(input.text()?), SmolStr::new(input.text()?))))?;
+    let pairs = input.list(2, |input| Ok((SmolStr::new(input.text()?), SmolStr::new(input.text()?))))?;
     Ok((group, Arc::new(Labels::from_pairs(pairs))))
-}
-
-/// Times as distances from the row before, groups from the group before: a byte each, mostly.
-fn encode_results(out: &mut Vec<u8>, view: u32, fields: u8, rows: &[Row]) {
-    put_tagged(out, RESULTS, view);
-    out.push(fields);
-    put_varint(out, rows.len() as u64);
-    let mut index = 0i64;
-    for row in rows {
-        put_signed(out, row.index.wrapping_sub(index));
-        index = row.index;
-        put_varint(out, row.points.len() as u64);
-        let mut group = 0;
-        for (next, values) in &row.points {
-            put_varint(out, u64::from(next.wrapping_sub(group)));
-            group = *next;
-            values.iter().take(usize::from(fields)).for_each(|value| out.extend(value.to_le_bytes()));
-        }
-    }
-}
-
-fn decode_results(input: &mut Input<'_>) -> Result<Record, Malformed> {
-    let (view, fields) = (input.varint32()?, input.byte()?);
-    if !(1..=2).contains(&fields) {
-        return Err(Malformed("results have one or two fields"));
-    }
-    let mut index = 0i64;
-    let rows = list(input, 2, |input| {
-        index = index.wrapping_add(input.signed()?);
-        let mut group = 0u32;
-        let points = list(input, 1 + 8 * usize::from(fields), |input| {
-            group = group.wrapping_add(input.varint32()?);
-            let mut values = [0.0; 2];
-            for value in values.iter_mut().take(usize::from(fields)) {
-                *value = input.f64()?;
-            }
-            Ok((group, values))
-        })?;
-        Ok(Row { index, points })
-    })?;
-    Ok(Record::Results { view, fields, rows })
 }
 
 fn encode_spans(out: &mut Vec<u8>, view: u32, spans: &[(SpanReason, Timestamp, Timestamp)]) {

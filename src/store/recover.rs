@@ -34,9 +34,8 @@ pub fn recover(shared: &Arc<dyn Disk>, options: &StoreOptions) -> Result<Recover
         let newest = attach(&mut state, index);
         state.blocks.insert(*number, Arc::new(Block::new(Arc::clone(shared), *number, bytes, newest)));
     }
-    let replayed = Wal::replay(disk, manifest.checkpoint, |records| {
-        records.into_iter().try_for_each(|record| state.apply(record))
-    })?;
+    let replayed =
+        Wal::replay(disk, manifest.checkpoint, |records| records.into_iter().try_for_each(|record| state.apply(record)))?;
     for file in files.iter().filter(|file| is_ours(file) && !manifest.names(file)) {
         disk.remove(file).map_err(|error| StoreError::io("delete", file, error))?;
     }

@@ -8,97 +8,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::crash::{Chance, CrashDisk};
-use super::{Durability, GroupSeries, ReadLimits, Store, StoreError, StoreOptions, ViewDescription, ViewState};
+use super::crash_disk::{Chance, CrashDisk};
+use super::script::{FIELDS, NO_LIMITS, RETENTION_MS, STEPS_MS, bits, describe, group, small_options, view_id};
+use super::{Durability, GroupSeries, Store};
 use crate::model::{
     Commit, GroupLabels, Labels, MatchOp, Matcher, Offset, PartitionId, Position, ResultPoint, SenderSeen, SpanReason,
     Timestamp, Uncover, ViewId,
 };
-
-const NO_LIMITS: ReadLimits = ReadLimits { series_max: usize::MAX, points_max: usize::MAX };
-const STEPS_MS: [i64; 3] = [10, 15, 1000];
-const FIELDS: [u8; 3] = [1, 2, 1];
-const RETENTION_MS: i64 = 20_000;
-
-/// Options under which a few dozen points already make blocks.
-pub fn small_options() -> StoreOptions {
-    StoreOptions { wal_bytes_max: 1500, block_span_ms: 3000, block_steps_min: 5, open_blocks_max: 2, ..StoreOptions::default() }
-}
-
-pub fn view_id(n: usize) -> ViewId {
-    ViewId(n as u128 + 1)
-}
-
-pub fn describe(store: &Store, n: usize) -> Result<(), StoreError> {
-    let text = format!("view {n}");
-    let description = ViewDescription { step_ms: STEPS_MS[n], fields: FIELDS[n], retention_ms: RETENTION_MS, text };
-    store.describe(view_id(n), description)
-}
-
-fn group(n: usize) -> GroupLabels {
-    let pairs = [("method", ["Get", "Put", "Del"][n % 3]), ("code", ["", "500"][n / 3 % 2])];
-    Arc::new(Labels::from_pairs(pairs))
-}
-
-/// Commit `n` of a steady life: every second of each view.
-pub fn commit_of(n: i64, log: u128) -> Commit {
-    let mut commit = Commit { log_incarnation: log, ..Commit::default() };
-    let position = Position { partition: PartitionId(1), next: Offset(n as u64 * 10), log_time: Timestamp(n) };
-    commit.positions.push(position);
-    let sender = SenderSeen { tenant: "t".into(), sender: format!("s{}", n / 3).into(), first: Timestamp(n) };
-    commit.senders.push(sender);
-    for view in 0..STEPS_MS.len() {
-        let step_ms = STEPS_MS[view] * if view == 0 { 10 } else { 20 };
-        let step_ms = if view == 2 { 1000 } else { step_ms };
-        let (from, to) = (n * 1000 / step_ms + 1, (n + 1) * 1000 / step_ms);
-        for (at, g) in (from..=to).flat_map(|index| (0..4).map(move |g| (index * step_ms, g))) {
-            let fields = [at as f64 / 7.0, if view == 1 { g as f64 } else { 0.0 }];
-            commit.results.push(ResultPoint { view: view_id(view), group: group(g), t: Timestamp(at), fields });
-        }
-        commit.final_to.push((view_id(view), Timestamp(to * step_ms)));
-        commit.covered_from.push((view_id(view), Timestamp(from * step_ms)));
-    }
-    commit
-}
-
-/// Everything that can be read, in a form that compares bit by bit.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Dump {
-    views: Vec<(ViewId, ViewState)>,
-    groups: Vec<Vec<GroupLabels>>,
-    series: Vec<Vec<(GroupLabels, Vec<Timestamp>, [Vec<u64>; 2])>>,
-    positions: Option<(u128, Vec<Position>)>,
-    senders: Vec<SenderSeen>,
-    notes: Vec<(String, Vec<u8>)>,
-}
-
-fn bits(series: Vec<GroupSeries>) -> Vec<(GroupLabels, Vec<Timestamp>, [Vec<u64>; 2])> {
-    let of = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect();
-    series.into_iter().map(|one| (one.labels, one.times, one.fields.map(of))).collect()
-}
-
-pub fn dump(store: &Store) -> Dump {
-    let mut views = store.views();
-    let read = |(id, _): &(ViewId, ViewState)| {
-        bits(store.read(*id, &[], Timestamp::MIN, Timestamp::MAX, NO_LIMITS).unwrap())
-    };
-    let series: Vec<_> = views.iter().map(read).collect();
-    for ((_, state), series) in views.iter_mut().zip(&series) {
-        // How many points that retention has passed are still kept depends on when blocks were written.
-        let readable: usize = series.iter().map(|(_, times, _)| times.len()).sum();
-        assert!(state.points >= readable as u64);
-        state.points = 0;
-    }
-    let note = |key: String| (key.clone(), store.note(&key).unwrap());
-    Dump {
-        groups: views.iter().map(|(id, _)| store.groups(*id, &[]).unwrap()).collect(),
-        series,
-        views,
-        positions: store.positions(),
-        senders: store.senders(),
-        notes: store.note_keys("").into_iter().map(note).collect(),
-    }
-}
 
 #[derive(Clone, Debug, Default)]
 struct ModelView {
@@ -179,7 +95,8 @@ impl Model {
             let id = view_id(n);
             let model = self.views.get(&id).cloned().unwrap_or_default();
             let state = store.view(id).unwrap();
-            let first_kept = model.kept_from.map(|t| Timestamp((t.0 + STEPS_MS[n] - 1).div_euclid(STEPS_MS[n]) * STEPS_MS[n]));
+            let first_kept =
+                model.kept_from.map(|t| Timestamp((t.0 + STEPS_MS[n] - 1).div_euclid(STEPS_MS[n]) * STEPS_MS[n]));
             assert_eq!(state.covered_from, model.covered_from.map(|t| t.max(first_kept.unwrap_or(t))), "covered_from");
             assert_eq!(state.final_to, model.final_to, "final_to");
             assert_eq!(state.spans, model.spans(id), "spans");
@@ -229,7 +146,11 @@ impl ModelView {
 #[derive(Clone, Debug)]
 enum Action {
     /// Per view: how many grid points further, which of them and which groups have values (by seed).
-    Commit { steps: [i64; 3], seed: u64, log: bool },
+    Commit {
+        steps: [i64; 3],
+        seed: u64,
+        log: bool,
+    },
     Again(usize),
     Flush,
     Reopen,
@@ -255,7 +176,8 @@ const ODD: [f64; 5] = [f64::NAN, crate::model::STALE_NAN, f64::NEG_INFINITY, -0.
 fn random_commit(model: &Model, steps: [i64; 3], seed: u64, log: u128) -> Commit {
     let mut chance = Chance(seed);
     let next = Offset(chance.below(1000) as u64);
-    let positions = vec![Position { partition: PartitionId(chance.below(3) as u16), next, log_time: Timestamp(next.0 as i64) }];
+    let positions =
+        vec![Position { partition: PartitionId(chance.below(3) as u16), next, log_time: Timestamp(next.0 as i64) }];
     let mut commit = Commit { log_incarnation: log, positions, ..Commit::default() };
     for n in 0..STEPS_MS.len() {
         let (view, step_ms) = (view_id(n), STEPS_MS[n]);
@@ -298,7 +220,9 @@ fn run(actions: Vec<Action>) {
                 commits.push(commit);
             }
             Action::Again(back) => {
-                let Some(commit) = commits.iter().rev().nth(back).filter(|commit| commit.log_incarnation == log) else { continue };
+                let Some(commit) = commits.iter().rev().nth(back).filter(|commit| commit.log_incarnation == log) else {
+                    continue;
+                };
                 store.apply(commit, Durability::Now).unwrap();
                 model.apply(commit);
             }
@@ -331,7 +255,7 @@ fn run(actions: Vec<Action>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_store_is_what_a_naive_model_is(actions in prop::collection::vec(action(), 1..40)) {
         run(actions);

@@ -95,7 +95,8 @@ fn unite(spans: &mut BTreeMap<Timestamp, Timestamp>, mut from: Timestamp, mut to
     if let Some((before, end)) = spans.range(..=from).next_back().filter(|(_, end)| **end >= from) {
         (from, to) = (*before, to.max(*end));
     }
-    while let Some((next, end)) = spans.range(from..).next().map(|(next, end)| (*next, *end)).filter(|(next, _)| *next <= to) {
+    while let Some((next, end)) = spans.range(from..).next().map(|(next, end)| (*next, *end)).filter(|(next, _)| *next <= to)
+    {
         to = to.max(end);
         spans.remove(&next);
     }
@@ -139,10 +140,7 @@ mod tests {
         check(&[(Overdue, 10, OPEN), (Overdue, 20, OPEN), (Overdue, 10, 15)], &[(Overdue, 10, 15), (Overdue, 20, OPEN)]);
         check(&[(Late, 0, 10), (Gap, 5, 7), (Late, 8, 8)], &[(Late, 0, 10), (Gap, 5, 7)]);
         // A neighbour that was merged into a span is not lost when that span's key is opened and closed again.
-        check(
-            &[(Overdue, 0, 10), (Overdue, 10, 20), (Overdue, 0, OPEN), (Overdue, 0, 10)],
-            &[(Overdue, 0, 20)],
-        );
+        check(&[(Overdue, 0, 10), (Overdue, 10, 20), (Overdue, 0, OPEN), (Overdue, 0, 10)], &[(Overdue, 0, 20)]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::block::Block;
 use super::chunk;
 use super::encoding::Malformed;
 use super::head::push_point;
-use super::record::{Record, Row};
+use super::record::Record;
+use super::row::Row;
 use super::view::{StoredView, ViewDescription};
 use crate::model::{Position, Tenant, Timestamp, ViewId};
 
@@ -91,7 +92,8 @@ impl State {
             Record::Spans { view, spans } => {
                 let spans_max = self.spans_max;
                 let view = self.view_mut(view)?;
-                let joined: usize = spans.into_iter().map(|(reason, from, to)| view.spans.say(reason, from, to, spans_max)).sum();
+                let joined: usize =
+                    spans.into_iter().map(|(reason, from, to)| view.spans.say(reason, from, to, spans_max)).sum();
                 self.spans_joined += joined as u64;
             }
             Record::Note { key, bytes: Some(bytes) } => drop(self.notes.insert(key, bytes)),
@@ -180,9 +182,8 @@ impl State {
 
     /// The blocks none of whose points can be read any more.
     pub fn expired_blocks(&self) -> Vec<u32> {
-        let passed = |(number, newest): &(u32, Timestamp)| {
-            self.views.get(number).is_none_or(|view| view.has_passed(*newest))
-        };
+        let passed =
+            |(number, newest): &(u32, Timestamp)| self.views.get(number).is_none_or(|view| view.has_passed(*newest));
         self.blocks.values().filter(|block| block.newest.iter().all(passed)).map(|block| block.number).collect()
     }
 

@@ -76,7 +76,8 @@ impl Store {
         let wal_bytes = self.writer.lock().wal.len();
         let state = self.state.read();
         let views = || state.views.values();
-        let chunks = |view: &super::view::StoredView| view.groups.values().map(|group| group.chunks.len() as u64).sum::<u64>();
+        let chunks =
+            |view: &super::view::StoredView| view.groups.values().map(|group| group.chunks.len() as u64).sum::<u64>();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreStats {
             views: state.views.len() as u64,

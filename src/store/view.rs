@@ -204,6 +204,7 @@ impl StoredView {
         self.kept_from = self.kept_from.max(now - self.description.retention_ms);
         let (first_kept, _) = self.indices(self.kept_from, self.kept_from);
         let (mut points, mut head_points) = (0, 0);
+        let mut gone = Vec::new();
         self.groups.retain(|number, group| {
             let chunks = group.chunks.partition_point(|chunk| chunk.last() < first_kept);
             points += group.chunks.drain(..chunks).map(|chunk| u64::from(chunk.points)).sum::<u64>();
@@ -211,16 +212,28 @@ impl StoredView {
             head_points += group.head.drain(..pieces).map(|piece| piece.len() as u64).sum::<u64>();
             if group.is_empty() {
                 self.numbers.remove(&group.labels);
-                self.postings.remove(*number, &group.labels);
+                gone.push((*number, Arc::clone(&group.labels)));
             }
             !group.is_empty()
         });
+        self.forget(&gone);
         self.points -= points + head_points;
         self.head_points -= head_points;
         if self.head_points == 0 {
             self.head_first = None;
         }
         self.spans.expire(self.kept_from);
+    }
+
+    /// Takes groups that are gone out of the postings: one by one, or all anew when that is less work.
+    fn forget(&mut self, gone: &[(u32, GroupLabels)]) {
+        if gone.len() <= self.groups.len() / 16 {
+            return gone.iter().for_each(|(number, labels)| self.postings.remove(*number, labels));
+        }
+        let mut left: Vec<_> = self.groups.iter().collect();
+        left.sort_unstable_by_key(|(number, _)| **number);
+        self.postings = Postings::default();
+        left.iter().for_each(|(number, group)| self.postings.add(**number, &group.labels));
     }
 
     /// A group that was said to exist; numbers are never given twice.

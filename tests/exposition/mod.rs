@@ -127,7 +127,7 @@ fn base64(text: &str) -> Vec<u8> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut out, mut held, mut bits) = (Vec::new(), 0u32, 0);
     for byte in text.bytes().filter(|byte| *byte != b'=') {
-        let digit = ALPHABET.iter().position(|letter| *letter == byte).unwrap();
+        let digit = ALPHABET.iter().position(|letter| *letter == byte).expect("base64");
         held = held << 6 | digit as u32;
         bits += 6;
         if bits >= 8 {

@@ -12,7 +12,9 @@ const VIEW: ViewId = ViewId(1);
 const NO_LIMITS: ReadLimits = ReadLimits { series_max: usize::MAX, points_max: usize::MAX };
 
 fn groups(count: usize) -> Vec<GroupLabels> {
-    let labels = |n: usize| Labels::from_pairs([("le", (n % 20).to_string()), ("method", format!("m{}", n / 20)), ("env", "prod".to_owned())]);
+    let labels = |n: usize| {
+        Labels::from_pairs([("le", (n % 20).to_string()), ("method", format!("m{}", n / 20)), ("env", "prod".to_owned())])
+    };
     (0..count).map(|n| Arc::new(labels(n))).collect()
 }
 

@@ -3,6 +3,8 @@
 //! Values and crashes are tested beside the code, against a naive model and a disk that stops at every write; here it is
 //! the file system, the lock and threads. `measure` prints the numbers that the store's documentation gives.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails to read fails")]
+
 mod measure;
 
 use std::path::Path;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prefold::model::{
-    Commit, GroupLabels, Labels, MatchOp, Matcher, Offset, PartitionId, Position, ResultPoint, SpanReason, Timestamp, Uncover,
-    ViewId,
+    Commit, GroupLabels, Labels, MatchOp, Matcher, Offset, PartitionId, Position, ResultPoint, SpanReason, Timestamp,
+    Uncover, ViewId,
 };
 use prefold::store::{Durability, ReadError, ReadLimits, Store, StoreError, StoreOptions, ViewDescription};
 
@@ -107,7 +109,8 @@ fn reads_are_filtered_limited_and_sorted() {
     }
     for flushed in [false, true] {
         let parity = |op| Matcher::new("parity", op, "").unwrap();
-        let read = |matchers: &[Matcher], from, to| store.read(VIEW, matchers, Timestamp(from), Timestamp(to), NO_LIMITS).unwrap();
+        let read =
+            |matchers: &[Matcher], from, to| store.read(VIEW, matchers, Timestamp(from), Timestamp(to), NO_LIMITS).unwrap();
         assert_eq!(read(&[], 1000, 300_000).iter().map(|one| one.times.len()).sum::<usize>(), 3600, "{flushed}");
         let odd = read(&[parity(MatchOp::Equal)], 9_500, 12_000);
         assert_eq!(odd.len(), 6);
@@ -158,7 +161,8 @@ fn what_a_removed_job_left_stays_until_retention_ends_and_a_view_in_force_comes_
     store.enforce_retention(Timestamp(181 * 60_000)).unwrap();
     assert_eq!((store.view(VIEW), store.views(), store.stats().blocks), (None, vec![], 0));
     assert!(matches!(store.read(VIEW, &[], Timestamp::MIN, Timestamp::MAX, NO_LIMITS), Err(ReadError::NoView { .. })));
-    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!files.iter().any(|file| file.starts_with("block")), "{files:?}");
     // Its job was in force after all, and only the log had been silent.
     store.apply(&commit_at(182 * 60_000, 3), Durability::Now).unwrap();
@@ -212,8 +216,7 @@ fn readers_see_whole_commits_while_blocks_are_written_and_deleted() {
         let mut reads = 0;
         while !done.load(Ordering::Relaxed) {
             let before = store.view(VIEW).unwrap().final_to.unwrap();
-            let (state, series) =
-                store.read_with_state(VIEW, &[], Timestamp::MIN, Timestamp::MAX, NO_LIMITS).unwrap();
+            let (state, series) = store.read_with_state(VIEW, &[], Timestamp::MIN, Timestamp::MAX, NO_LIMITS).unwrap();
             assert_eq!(series.len(), WATCHED);
             let (first, last) = (state.covered_from.unwrap(), state.final_to.unwrap());
             assert!(before <= last);

@@ -103,24 +103,24 @@ impl<'b> Families<'b> {
 
     /// The family a sample belongs to: one declared under its very name, else one whose kind has samples with its suffix,
     /// else one of its own.
-    pub fn sampled(&mut self, name: &Cow<'b, str>) -> Belongs {
+    pub fn sampled(&mut self, name: Cow<'b, str>) -> Belongs {
         match &self.newest {
-            Some((newest, belongs)) if newest == name => *belongs,
+            Some((newest, belongs)) if *newest == name => *belongs,
             _ => {
-                let belongs = self.find(name);
-                let before = self.newest.replace((name.clone(), belongs));
+                let belongs = self.find(name.clone());
+                let before = self.newest.replace((name, belongs));
                 self.runs += u64::from(before.is_none_or(|(_, before)| before.family != belongs.family));
                 belongs
             }
         }
     }
 
-    fn find(&mut self, name: &Cow<'b, str>) -> Belongs {
-        let declared = self.by_name.get(name).is_some_and(|at| self.families[*at].kind.is_some());
-        if !declared && let Some(belongs) = self.parent(name) {
+    fn find(&mut self, name: Cow<'b, str>) -> Belongs {
+        let declared = self.by_name.get(&name).is_some_and(|at| self.families[*at].kind.is_some());
+        if !declared && let Some(belongs) = self.parent(&name) {
             return belongs;
         }
-        Belongs { family: self.entry(name.clone()), suffix: "" }
+        Belongs { family: self.entry(name), suffix: "" }
     }
 
     /// The declared family that has samples of this name under a suffix.

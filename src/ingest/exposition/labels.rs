@@ -108,7 +108,9 @@ fn braces<'b>(
         if (!comma || syntax.commas_loose) && line.eat(b'}') {
             return Ok(metric);
         }
-        if !comma && !(syntax.commas_loose && line.peek().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')) {
+        let letter = line.peek().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let label_may_follow = comma || (syntax.commas_loose && letter);
+        if !label_may_follow {
             return Err(format!("expected a comma or a closing brace, found {}", line.found()));
         }
     }

@@ -194,7 +194,7 @@ mod tests {
             ("# TYPE a summary\na_sum -1\na_count 1\n# EOF\n", Ok("__name__=\"a_sum\" -1.0\n__name__=\"a_count\" 1.0\n")),
             ("# TYPE a summary\na_sum -1\n# EOF\n", Err("line 3: \"a_sum\" was negative in a summary without count")),
             (
-                "# TYPE a histogram\na_bucket{x=\"1\",le=\"+Inf\"} 1\na_bucket{x=\"2\",le=\"+Inf\"} 1\na_bucket{x=\"1\",le=\"+Inf\"} 1\n",
+                "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_bucket{x=\"2\",le=\"+Inf\"} 1\na_bucket{le=\"+Inf\"} 1\n",
                 Err("line 4: a histogram's samples stand apart"),
             ),
         ] {

@@ -88,7 +88,7 @@ impl Rules {
     /// Judges the next sample.
     pub fn sample<'b>(&mut self, families: &mut Families<'b>, judged: &Judged<'_, 'b>) -> Result<(), String> {
         let name = &judged.labels[0].1;
-        let belongs = families.sampled(name);
+        let belongs = families.sampled(name.clone());
         let runs = families.runs;
         let family = families.get_mut(belongs.family);
         let described = family.kind.is_some() || family.help.is_some() || family.unit.is_some();

@@ -3,8 +3,6 @@
 //! Lines of any order; blanks anywhere between words; comments. A family has one HELP and one TYPE, the latter before its
 //! samples, and the labels that make a histogram or a summary must be numbers.
 
-use std::borrow::Cow;
-
 use super::families::{Belongs, Families, MetricKind, described_name, help_text};
 use super::labels::{self, Pair};
 use super::line::{Line, UnknownEscapes, quote};
@@ -131,8 +129,7 @@ impl<'b> Reader<'b> {
 
     /// The bounds of buckets and quantiles are numbers.
     fn check_kind(&mut self) -> Result<(), String> {
-        let name: &Cow<'b, str> = &self.labels[0].1;
-        let Belongs { family, suffix } = self.families.sampled(name);
+        let Belongs { family, suffix } = self.families.sampled(self.labels[0].1.clone());
         let family = self.families.get_mut(family);
         family.sampled = true;
         let bound = match (family.kind, suffix) {

@@ -39,7 +39,7 @@ impl Target {
         }
         if targets.len() > TARGETS_MAX {
             return Err(format!(
-                "{} scrape targets, more than {TARGETS_MAX}: let Prometheus or vmagent scrape them and remote-write to Prefold",
+                "{} scrape targets, more than {TARGETS_MAX}: let Prometheus or vmagent scrape them and remote-write",
                 targets.len()
             ));
         }
@@ -124,7 +124,8 @@ mod tests {
     fn targets_have_labels_and_an_address() {
         let targets = Target::of_configs(&[config(
             "{job_name: j, metrics_path: '/probe?x=1', params: {target: ['a b']}, static_configs: [
-             {targets: ['h:1', 'h:1', '[::1]:2'], labels: {env: prod, drop: ''}}, {targets: [h], labels: {instance: i, job: k}}]}",
+             {targets: ['h:1', 'h:1', '[::1]:2'], labels: {env: prod, drop: ''}},
+             {targets: [h], labels: {instance: i, job: k}}]}",
         )]);
         let shown: Vec<String> = targets.unwrap().iter().map(|target| format!("{} {}", target.url, target.labels)).collect();
         assert_eq!(
