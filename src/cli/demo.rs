@@ -80,7 +80,7 @@ struct Outcome {
 
 /// 0 when every value is equal, 1 when not, 3 when it could not run.
 pub fn run(args: &DemoArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return could_not_run("demo", &error.to_string()),
     };

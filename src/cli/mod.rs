@@ -8,7 +8,7 @@ pub mod explain;
 pub mod run;
 pub mod test;
 pub mod tester;
-mod workload;
+pub mod workload;
 
 use std::process::ExitCode;
 
@@ -78,6 +78,14 @@ fn start_logging(format: LogFormat, level: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The threads of a command that serves. Their stacks hold the deepest query that is read, with room to spare.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()
+}
+
+/// Four times what the deepest query was measured to take.
+const STACK_BYTES: usize = 8 << 20;
 
 /// A command that could not do its work: the reason to stderr, exit 3.
 fn could_not_run(command: &str, reason: &str) -> ExitCode {

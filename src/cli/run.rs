@@ -47,7 +47,7 @@ pub fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return could_not_run("run", &format!("cannot start the runtime: {error}")),
     };

@@ -50,6 +50,8 @@ pub struct OperatorsPlan {
     pub reach_ms_max: i64,
     /// The longest max_delay.
     pub max_delay_ms_max: i64,
+    /// The longest step.
+    pub step_ms_max: i64,
 }
 
 impl OperatorsPlan {

@@ -90,7 +90,9 @@ impl Windows {
         }
         for start in &set.starts {
             if let Some(planned) = set.plan.view(start.slot) {
-                self.views[start.slot.0 as usize] = Some(ViewWindow::new(Arc::clone(planned), start.first, start.last));
+                // One grid point earlier: which series were overdue there tells which of them are gone at the first.
+                let before = start.first - planned.view().step_ms;
+                self.views[start.slot.0 as usize] = Some(ViewWindow::new(Arc::clone(planned), before, start.last));
             }
         }
         for (slot, last) in &set.ends {

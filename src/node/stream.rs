@@ -420,7 +420,7 @@ impl Streaming {
 
 /// How far before a position everything that it still needs may lie.
 fn resume_ms(plan: &OperatorsPlan) -> i64 {
-    plan.reach_ms_max + plan.max_delay_ms_max + FUTURE_MS
+    plan.reach_ms_max + plan.max_delay_ms_max + plan.step_ms_max + FUTURE_MS
 }
 
 /// Tells the store what each view is, so that its results stay readable when its job is gone.

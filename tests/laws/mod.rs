@@ -1,3 +1,5 @@
 //! Laws: what must hold for any input, tried on many.
 
-mod streaming;
+mod memory_log;
+mod resume;
+pub mod streaming;

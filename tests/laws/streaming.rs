@@ -21,23 +21,23 @@ use crate::oracle::{self, Record, Rule};
 
 /// The seed of everything in a case; proptest shrinks the sizes.
 #[derive(Clone, Debug)]
-struct Case {
-    seed: u64,
-    series: usize,
-    senders: usize,
-    minutes: i64,
-    partitions: u16,
-    rules: usize,
+pub struct Case {
+    pub seed: u64,
+    pub series: usize,
+    pub senders: usize,
+    pub minutes: i64,
+    pub partitions: u16,
+    pub rules: usize,
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub fn case() -> impl Strategy<Value = Case> {
     (any::<u64>(), 1usize..7, 1usize..4, 3i64..16, 1u16..4, 1usize..4).prop_map(
         |(seed, series, senders, minutes, partitions, rules)| Case { seed, series, senders, minutes, partitions, rules },
     )
 }
 
 /// xorshift64*: a small source of numbers that a seed fixes for ever.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -46,10 +46,10 @@ impl Random {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
-    fn below(&mut self, n: i64) -> i64 {
+    pub fn below(&mut self, n: i64) -> i64 {
         (self.next() >> 11) as i64 % n.max(1)
     }
-    fn chance(&mut self, percent: i64) -> bool {
+    pub fn chance(&mut self, percent: i64) -> bool {
         self.below(100) < percent
     }
     fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
@@ -60,7 +60,7 @@ impl Random {
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// A log: what every sender delivers, when.
-fn log(case: &Case, random: &mut Random) -> Vec<Record> {
+pub fn log(case: &Case, random: &mut Random) -> Vec<Record> {
     let end = case.minutes * 60_000;
     // (log time, sender, labels, sample)
     let mut arrivals: Vec<(i64, usize, Labels, Sample)> = Vec::new();
@@ -154,7 +154,7 @@ fn series(
     }
 }
 
-fn rule(random: &mut Random) -> Rule {
+pub fn rule(random: &mut Random) -> Rule {
     let labels: [&'static str; 4] = ["a", "b", "__name__", "n"];
     let names: Vec<&'static str> = labels.into_iter().filter(|_| random.chance(40)).collect();
     let by = random.chance(70);
@@ -212,7 +212,7 @@ fn view(rule: &Rule) -> View {
     View::new("".into(), shape, rule.step_ms, rule.max_delay_ms)
 }
 
-fn catalog(rules: &[Rule]) -> Catalog {
+pub fn catalog(rules: &[Rule]) -> Catalog {
     Catalog::of(rules.iter().map(|rule| {
         Arc::new(CatalogEntry {
             view: view(rule),
@@ -266,7 +266,7 @@ fn stream(records: &[Record], partitions: u16, catalog: &Catalog, threads: usize
     streamed
 }
 
-fn raw(record: &Record) -> RawRecord {
+pub fn raw(record: &Record) -> RawRecord {
     let payload = match record.series.is_empty() {
         true => Bytes::new(),
         false => Bytes::from(encode_record("", &record.sender, &record.series)),

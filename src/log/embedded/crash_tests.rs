@@ -171,6 +171,25 @@ fn a_crash_after_a_failed_sync_does_not_bring_back_what_was_refused() {
     }
 }
 
+/// What one failed append does to the file it was written to, and whether that file is used again.
+#[test]
+fn a_segment_is_only_used_again_if_its_sync_did_not_fail() {
+    for (kind, used_again) in [(FaultKind::NoSpace, true), (FaultKind::SyncFails, false)] {
+        let whole = FaultyDisk::new(None, Keep::All);
+        open(&whole).unwrap().append(records(0)).blocking_recv().unwrap().unwrap();
+        let (name, good) = (whole.journal_names()[0].clone(), whole.contents(&whole.journal_names()[0]));
+        // Opening syncs file and directory; then come the write and its sync.
+        let at = whole.changes() + if kind == FaultKind::NoSpace { 2 } else { 3 };
+        let disk = whole.faulty(Fault { at: at..at + 1, kind });
+        let log = open(&disk).unwrap();
+        assert!(log.append(records(1)).blocking_recv().unwrap().is_err());
+        assert_eq!(disk.contents(&name), good, "{kind:?}: a refused append left bytes behind");
+        log.append(records(2)).blocking_recv().unwrap().unwrap();
+        assert_eq!(disk.contents(&name) != good, used_again, "{kind:?}");
+        assert_eq!(appends_of(&read_all(&log)), [0, 2]);
+    }
+}
+
 #[test]
 fn errors_say_what_failed() {
     let fault = Fault { at: 20..1000, kind: FaultKind::NoSpace };

@@ -66,6 +66,7 @@ fn a_tail_torn_at_any_byte_is_cut_off() {
             let log = open(&disk).unwrap();
             assert_eq!(appends_of(&read_all(&log)), [0, 1], "cut at {len}");
             assert_eq!(log.stats().torn_bytes_cut, (len - whole + garbage.len()) as u64);
+            assert_eq!(disk.contents(&name).len(), whole);
             log.append(records(3)).blocking_recv().unwrap().unwrap();
             drop(log);
             assert_eq!(appends_of(&read_all(&open(&disk).unwrap())), [0, 1, 3], "cut at {len}");
@@ -84,6 +85,23 @@ fn older_bytes_behind_the_end_are_not_taken_for_frames() {
     open(&disk).unwrap().append(records(1)).blocking_recv().unwrap().unwrap();
     disk.edit(&name, |content| content.extend_from_slice(&stale));
     assert_eq!(appends_of(&read_all(&open(&disk).unwrap())), [0, 1, 1]);
+}
+
+/// Each frame is whole by itself, but one stands where another should be.
+#[test]
+fn a_frame_in_the_place_of_another_is_damage() {
+    let disk = FaultyDisk::new(None, Keep::All);
+    let log = open(&disk).unwrap();
+    let mut lens = Vec::new();
+    for append in [0, 0, 0, 3] {
+        log.append(records(append)).blocking_recv().unwrap().unwrap();
+        lens.push(disk.contents(&segment_name(1)).len());
+    }
+    assert_eq!(lens[1] - lens[0], lens[2] - lens[1]);
+    disk.edit(&segment_name(1), |content| content.copy_within(lens[0]..lens[1], lens[1]));
+    let (found, gaps) = read_with_gaps(&log);
+    assert_eq!(appends_of(&found), [0, 0, 3]);
+    assert!(matches!(&gaps[..], [ReadError::Corrupt { at, .. }] if *at == lens[1] as u64), "{gaps:?}");
 }
 
 /// Of 30 appends, one byte is changed; all others have to be readable, and exactly one gap reported.
