@@ -27,7 +27,8 @@ pub fn run(scale: Scale) {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
     let address = format!("127.0.0.1:{port}");
     let config = folder.path().join("config.yaml");
-    std::fs::write(&config, "log: { log_time: samples }\ningest: { new_senders: whole }\nscrape_configs: []\n").expect("written");
+    std::fs::write(&config, "log: { log_time: samples }\ningest: { new_senders: whole }\nscrape_configs: []\n")
+        .expect("written");
     let jobs = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs");
     let child = Command::new(env!("CARGO_BIN_EXE_prefold"))
         .args(["--log-level", "error", "run", "--jobs", jobs, "--listen", &address, "--threads", "1", "--config"])
@@ -40,7 +41,12 @@ pub fn run(scale: Scale) {
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
     let rate = send_all(scale, &address, child.0.id());
-    report("http, whole path", scale.series * scale.scrapes, (scale.series * scale.scrapes) as f64 / rate, ("decoding alone", baseline));
+    report(
+        "http, whole path",
+        scale.series * scale.scrapes,
+        (scale.series * scale.scrapes) as f64 / rate,
+        ("decoding alone", baseline),
+    );
 }
 
 /// Killed when dropped.
@@ -72,8 +78,7 @@ fn send_all(scale: Scale, address: &str, pid: u32) -> f64 {
 fn scrape(stream: &mut TcpStream, scale: Scale, labels: &[Labels], samples: &[Vec<Sample>], scrape: usize) {
     for first in (0..scale.series).step_by(SERIES_PER_REQUEST) {
         let numbers = first..(first + SERIES_PER_REQUEST).min(scale.series);
-        let series: Vec<(Labels, Vec<Sample>)> =
-            numbers.map(|n| (labels[n].clone(), vec![samples[n][scrape]])).collect();
+        let series: Vec<(Labels, Vec<Sample>)> = numbers.map(|n| (labels[n].clone(), vec![samples[n][scrape]])).collect();
         let body = snappy::compress(&remote_write_v1::encode(&series));
         let head = format!(
             "POST /api/v1/write HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-protobuf\r\n\

@@ -12,6 +12,10 @@ pub fn run(scale: Scale) {
     assert_eq!(outcome["equal"], true, "the demo's values must be equal");
     println!(
         "{:<28} {:>8.0} times faster than raw ({} s against {} s, {} series)",
-        "query", outcome["speedup"].as_f64().unwrap_or(0.0), outcome["preaggregated"]["seconds"], outcome["raw"]["seconds"], series
+        "query",
+        outcome["speedup"].as_f64().unwrap_or(0.0),
+        outcome["preaggregated"]["seconds"],
+        outcome["raw"]["seconds"],
+        series
     );
 }

@@ -119,9 +119,8 @@ fn times(args: &DemoArgs) -> Times {
 async fn demo(args: &DemoArgs) -> Result<Outcome, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a folder for the demo: {error}"))?;
     let config = config(folder.path().to_owned());
-    let job = read_job("account-grpc-latency.json".as_ref(), JOB, &ReadOptions::default()).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })?;
+    let job = read_job("account-grpc-latency.json".as_ref(), JOB, &ReadOptions::default())
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let jobs = vec![job];
     let loaded = LoadedJobs { catalog: Arc::new(Catalog::new(&jobs)), jobs: Arc::new(jobs) };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -197,9 +196,11 @@ async fn write(client: &reqwest::Client, url: &str, series: &[(Labels, Vec<Sampl
 
 async fn wait(node: &Arc<Node>, end: Timestamp) -> Result<(), String> {
     let bar = progress("folding", 0);
-    let done = || node.proxy.catalog.load().entries().all(|entry| {
-        node.store.view(entry.view.id).and_then(|state| state.final_to).is_some_and(|final_to| final_to >= end)
-    });
+    let done = || {
+        node.proxy.catalog.load().entries().all(|entry| {
+            node.store.view(entry.view.id).and_then(|state| state.final_to).is_some_and(|final_to| final_to >= end)
+        })
+    };
     while !done() || !node.caught_up() {
         if let Some(why) = &*node.stream_status().failed.lock() {
             return Err(why.clone());
@@ -222,9 +223,7 @@ async fn raw_answer(source: MemorySource, times: &Times) -> Result<(Vec<MatrixSe
         let seconds = began.elapsed().as_secs_f64();
         let stats = evaluated.stats;
         match evaluated.value {
-            Value::Matrix(series) => {
-                Ok((series, Cost { series: stats.series_read, samples: stats.samples_read, seconds }))
-            }
+            Value::Matrix(series) => Ok((series, Cost { series: stats.series_read, samples: stats.samples_read, seconds })),
             other => Err(format!("a range query gave {other:?}")),
         }
     };

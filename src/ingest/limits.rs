@@ -162,7 +162,10 @@ mod tests {
     #[test]
     fn labels_are_sorted_checked_and_bounded() {
         check(&[("b", "1"), ("__name__", "x"), ("a", "")], Ok(&[("__name__", "x"), ("b", "1")]));
-        check(&[("__name__", "x"), ("replica", "0"), ("a", "1"), ("b", "2")], Ok(&[("__name__", "x"), ("a", "1"), ("b", "2")]));
+        check(
+            &[("__name__", "x"), ("replica", "0"), ("a", "1"), ("b", "2")],
+            Ok(&[("__name__", "x"), ("a", "1"), ("b", "2")]),
+        );
         check(&[("a", "1")], Err(RefusalReason::MetricNameMissing));
         check(&[("__name__", ""), ("a", "1")], Err(RefusalReason::MetricNameMissing));
         check(&[], Err(RefusalReason::MetricNameMissing));

@@ -93,7 +93,9 @@ impl Receiver {
                 return Err(Refused {
                     status: StatusCode::PAYLOAD_TOO_LARGE,
                     reason: RefusalReason::BodyTooLarge,
-                    message: format!("the body is larger than ingest.body_bytes_max ({bytes_max} bytes); send smaller requests"),
+                    message: format!(
+                        "the body is larger than ingest.body_bytes_max ({bytes_max} bytes); send smaller requests"
+                    ),
                 });
             }
             collected.extend_from_slice(&chunk);

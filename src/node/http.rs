@@ -149,7 +149,9 @@ async fn lifecycle(node: &Arc<Node>, control: &Control, path: &str, method: &Met
     let reloading = Arc::clone(node);
     match tokio::task::spawn_blocking(move || reloading.reload()).await {
         Ok(Ok(views)) => format!("{views} views are in force\n").into_response(),
-        Ok(Err(problems)) => (StatusCode::BAD_REQUEST, format!("nothing was changed, because of:\n{problems}\n")).into_response(),
+        Ok(Err(problems)) => {
+            (StatusCode::BAD_REQUEST, format!("nothing was changed, because of:\n{problems}\n")).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -173,14 +175,18 @@ fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -
             let tenant = headers.get("X-Scope-OrgID").and_then(|value| value.to_str().ok()).unwrap_or_default();
             pages::explained(&node.proxy, &Params::parse(query.unwrap_or_default(), b""), tenant)
         }
-        _ => json::error(StatusCode::NOT_FOUND, "not_found", &format!("there is no page {path}; there are views, jobs, senders, explain")),
+        _ => json::error(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            &format!("there is no page {path}; there are views, jobs, senders, explain"),
+        ),
     }
 }
 
 fn senders(node: &Node) -> Response {
     let senders = node.store.senders();
-    let listed = senders.iter().map(|seen| {
-        serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0})
-    });
+    let listed = senders
+        .iter()
+        .map(|seen| serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0}));
     json::success(&serde_json::Value::from(listed.collect::<Vec<_>>()).to_string(), &json::Notes::default())
 }

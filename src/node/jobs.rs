@@ -57,4 +57,3 @@ pub fn watch(dir: &Path, changed: tokio::sync::mpsc::Sender<()>) -> Result<Recom
     watcher.watch(dir, RecursiveMode::NonRecursive).map_err(failed)?;
     Ok(watcher)
 }
-

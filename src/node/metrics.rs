@@ -94,10 +94,11 @@ impl Collector for NodeCollector {
 }
 
 fn families(node: &Node) -> Vec<Family> {
-    let mut families = vec![gauge("prefold_build_info", "Always 1; the version is in the label.", vec![(
-        vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
-        1.0.into(),
-    )])];
+    let mut families = vec![gauge(
+        "prefold_build_info",
+        "Always 1; the version is in the label.",
+        vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0.into())],
+    )];
     families.extend(ingest(node));
     families.extend(scrapes(node));
     families.extend(log(node));
@@ -120,16 +121,20 @@ fn one(value: f64) -> Values {
 
 fn ingest(node: &Node) -> Vec<Family> {
     let counters = node.gateway.counters();
-    let refused = RefusalReason::ALL.iter().map(|reason| {
-        (vec![("reason", reason.slug().to_owned())], (counters.refused(*reason) as f64).into())
-    });
+    let refused = RefusalReason::ALL
+        .iter()
+        .map(|reason| (vec![("reason", reason.slug().to_owned())], (counters.refused(*reason) as f64).into()));
     vec![
         counter(
             "prefold_ingest_samples",
             "Samples taken and durable; worry when it stands still while senders send.",
             one(counters.samples.load(Ordering::Relaxed) as f64),
         ),
-        counter("prefold_ingest_requests", "Remote-write requests taken.", one(counters.requests.load(Ordering::Relaxed) as f64)),
+        counter(
+            "prefold_ingest_requests",
+            "Remote-write requests taken.",
+            one(counters.requests.load(Ordering::Relaxed) as f64),
+        ),
         counter(
             "prefold_ingest_refused",
             "Series, samples or requests not taken, by reason; worry when it grows: views are uncovered over what was refused.",
@@ -144,10 +149,18 @@ fn scrapes(node: &Node) -> Vec<Family> {
     let of = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed) as f64);
     vec![
         counter("prefold_scrapes", "Scrapes made, failed ones too.", of(&counters.scrapes)),
-        counter("prefold_scrapes_failed", "Scrapes that failed; worry when it grows: up is 0 for a target.", of(&counters.failed)),
+        counter(
+            "prefold_scrapes_failed",
+            "Scrapes that failed; worry when it grows: up is 0 for a target.",
+            of(&counters.failed),
+        ),
         counter("prefold_scrape_samples", "Samples in what was scraped.", of(&counters.samples)),
         counter("prefold_scrape_exemplars_refused", "Exemplars in what was scraped; none is kept.", of(&counters.exemplars)),
-        counter("prefold_scrape_duplicates", "Second samples of a series in one scrape; the first stays.", of(&counters.duplicates)),
+        counter(
+            "prefold_scrape_duplicates",
+            "Second samples of a series in one scrape; the first stays.",
+            of(&counters.duplicates),
+        ),
         counter(
             "prefold_scrape_batches_lost",
             "Scrapes whose samples the log never took; worry at any.",
@@ -163,7 +176,11 @@ fn log(node: &Node) -> Vec<Family> {
         gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
         counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),
         counter("prefold_log_appended_bytes", "Bytes written to the log.", one(stats.appended_bytes as f64)),
-        counter("prefold_log_syncs", "Syncs of the log; appends per sync is how well group commit works.", one(stats.syncs as f64)),
+        counter(
+            "prefold_log_syncs",
+            "Syncs of the log; appends per sync is how well group commit works.",
+            one(stats.syncs as f64),
+        ),
         counter(
             "prefold_log_append_failures",
             "Appends that failed; worry at any: senders were told to come again.",
@@ -200,7 +217,8 @@ fn seconds_of(t: Timestamp) -> f64 {
 
 fn views(node: &Node) -> Vec<Family> {
     let (mut finals, mut input, mut output, mut overdue) = (Values::new(), Values::new(), Values::new(), Values::new());
-    let (mut not_counted, mut bytes, mut comparisons, mut info) = (Values::new(), Values::new(), Values::new(), Values::new());
+    let (mut not_counted, mut bytes, mut comparisons, mut info) =
+        (Values::new(), Values::new(), Values::new(), Values::new());
     for entry in node.proxy.catalog.load().entries() {
         let labels = || vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string())];
         let with = |name, value: &str| [labels(), vec![(name, value.to_owned())]].concat();
@@ -230,7 +248,11 @@ fn views(node: &Node) -> Vec<Family> {
         gauge("prefold_view_overdue_series", "Live series whose next sample has not come; worry when it stays up.", overdue),
         counter("prefold_samples_not_counted", "Samples that came later than max_delay; worry when it grows.", not_counted),
         gauge("prefold_view_state_bytes", "An estimate of what the view's series take in memory.", bytes),
-        counter("prefold_view_comparisons", "Comparisons with upstream; worry at unequal ones: the view is not served.", comparisons),
+        counter(
+            "prefold_view_comparisons",
+            "Comparisons with upstream; worry at unequal ones: the view is not served.",
+            comparisons,
+        ),
     ]
 }
 
@@ -238,8 +260,7 @@ fn queries(node: &Node) -> Vec<Family> {
     let counters = &node.proxy.counters;
     let labels = |how: Answered| vec![("answer", how.name().to_owned())];
     let answers = Answered::ALL.iter().map(|how| (labels(*how), (counters.answers(*how) as f64).into()));
-    let durations =
-        Answered::ALL.iter().map(|how| (labels(*how), Number::Distribution(counters.durations(*how).clone())));
+    let durations = Answered::ALL.iter().map(|how| (labels(*how), Number::Distribution(counters.durations(*how).clone())));
     let refusals = counters.refusals().into_iter();
     let refusals = refusals.map(|(slug, count)| (vec![("reason", slug.to_owned())], (count as f64).into()));
     vec![

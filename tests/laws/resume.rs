@@ -69,7 +69,8 @@ fn run(log: &Arc<MemoryLog>, catalog: &Arc<Catalog>, dir: &Path, threads: usize,
     let options = StreamOptions { threads, new_senders_uncover: true };
     let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
     let stream = Stream::start(shared, Arc::clone(&store), Arc::clone(catalog), options).unwrap();
-    let newest = |log: &MemoryLog| (0..log.partitions()).map(|p| log.extent(prefold::model::PartitionId(p)).newest_log_time).min();
+    let newest =
+        |log: &MemoryLog| (0..log.partitions()).map(|p| log.extent(prefold::model::PartitionId(p)).newest_log_time).min();
     let began = Instant::now();
     let done = |store: &Store| {
         let mark = newest(log).unwrap_or(Timestamp::MIN);
@@ -82,7 +83,11 @@ fn run(log: &Arc<MemoryLog>, catalog: &Arc<Catalog>, dir: &Path, threads: usize,
             })
     };
     while patience.map_or_else(|| !done(&store), |patience| began.elapsed() < patience && !done(&store)) {
-        assert!(began.elapsed() < Duration::from_secs(60), "the stream does not come to an end: {:?}", stream.status.failed.lock());
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "the stream does not come to an end: {:?}",
+            stream.status.failed.lock()
+        );
         std::thread::park_timeout(Duration::from_millis(1));
     }
     drop(stream);
@@ -117,6 +122,48 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Views added while the stream runs, at a random moment, before or after a restart.
+fn check_reload(case: &Case) -> Result<(), TestCaseError> {
+    let mut random = Random(case.seed | 1);
+    let records = log(case, &mut random);
+    let rules: Vec<_> = (0..case.rules + 1).map(|_| rule(&mut random)).collect();
+    let (all, first) = (Arc::new(catalog(&rules)), Arc::new(catalog(&rules[..1])));
+    let memory = Arc::new(MemoryLog::new(records.iter().map(raw), case.partitions));
+    memory.readable.store(memory.len(), Ordering::Release);
+    let unbroken = tempfile::tempdir().unwrap();
+    let expected = run(&memory, &all, unbroken.path(), 1, None);
+
+    let changed = tempfile::tempdir().unwrap();
+    let readable = memory.len() / 4 + random.below(memory.len() as i64 / 4) as usize;
+    memory.readable.store(readable, Ordering::Release);
+    run(&memory, &first, changed.path(), 2, None);
+    let store = Arc::new(Store::open(changed.path(), StoreOptions::default()).unwrap());
+    let options = StreamOptions { threads: 2, new_senders_uncover: true };
+    let shared: Arc<dyn Log> = Arc::clone(&memory) as Arc<dyn Log>;
+    let stream = Stream::start(shared, Arc::clone(&store), Arc::clone(&first), options).unwrap();
+    if random.chance(50) {
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+    stream.reload(Arc::clone(&all));
+    // The log goes on while the new views catch up and join.
+    let mut readable = readable;
+    while readable < memory.len() {
+        readable = (readable + 1 + random.below(400) as usize).min(memory.len());
+        memory.readable.store(readable, Ordering::Release);
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    let began = Instant::now();
+    while held(&store, &all).final_to != expected.final_to {
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}\n{:?}", held(&store, &all).final_to, expected.final_to);
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    drop(stream);
+    let reloaded = held(&store, &all);
+    prop_assert_eq!(&reloaded.results, &expected.results);
+    prop_assert_eq!(&reloaded.uncovered, &expected.uncovered);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -125,6 +172,17 @@ proptest! {
         // Long enough for a resume to begin after the log's beginning.
         case.minutes += 22;
         check(&case)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases() / 2, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn s3_views_added_later_catch_up_to_what_they_would_have_been(mut case in case()) {
+        // Long enough for a view to catch up, join and go on.
+        case.minutes += 50;
+        check_reload(&case)?;
     }
 }
 

@@ -58,12 +58,12 @@ impl Writer {
         let mut next_tick = Instant::now() + self.tick_interval;
         loop {
             let taken = queue.take(GROUP_BYTES, next_tick);
-            let now = Instant::now();
-            let tick_due = now >= next_tick && !taken.finished;
-            if tick_due {
-                next_tick = now + self.tick_interval;
-            }
+            let tick_due = Instant::now() >= next_tick && !taken.finished;
             self.commit(taken.appends, tick_due);
+            if tick_due {
+                // From the end of the commit on: on a slow disk ticks must not follow each other without a pause.
+                next_tick = Instant::now() + self.tick_interval;
+            }
             self.retention.enforce(&self.shared, self.log_clock.at(self.clock.now()));
             if taken.finished {
                 return;
