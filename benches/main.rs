@@ -8,6 +8,7 @@ mod cpu;
 mod decode;
 mod http;
 mod query;
+mod store;
 mod window;
 
 /// How much work a run does.
@@ -19,7 +20,7 @@ pub struct Scale {
 
 type Stage = (&'static str, fn(Scale));
 
-const STAGES: [Stage; 4] = [("decode", decode::run), ("window", window::run), ("http", http::run), ("query", query::run)];
+const STAGES: [Stage; 5] = [("decode", decode::run), ("window", window::run), ("http", http::run), ("query", query::run), ("store", store::run)];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

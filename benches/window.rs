@@ -40,8 +40,8 @@ fn plain_loop(scale: Scale, samples: &[Vec<Sample>]) -> f64 {
     let mut next = START.0 - START.0.rem_euclid(STEP_MS) + STEP_MS;
     let mut sum = 0.0;
     for scrape in 0..scale.scrapes {
-        for (n, series) in samples.iter().enumerate() {
-            let Sample { t, v } = series[scrape];
+        let now = samples.iter().map(|series| series[scrape]);
+        for (n, Sample { t, v }) in now.enumerate() {
             plain.push(Point { series: n as u32, t, v });
         }
         while next + STEP_MS < START.0 + scrape as i64 * SCRAPE_MS {
@@ -57,11 +57,11 @@ fn plain_loop(scale: Scale, samples: &[Vec<Sample>]) -> f64 {
 fn records(scale: Scale, labels: &[Labels], samples: &[Vec<Sample>]) -> Vec<RawRecord> {
     let mut records = Vec::new();
     for scrape in 0..scale.scrapes {
+        let log_time = START + (scrape as i64 + 1) * SCRAPE_MS;
         for first in (0..scale.series).step_by(SERIES_PER_RECORD) {
             let numbers = first..(first + SERIES_PER_RECORD).min(scale.series);
-            let series: Vec<(Labels, Vec<Sample>)> =
-                numbers.map(|n| (labels[n].clone(), vec![samples[n][scrape]])).collect();
-            let log_time = START + (scrape as i64 + 1) * SCRAPE_MS;
+            let of = |n: usize| (labels[n].clone(), vec![samples[n][scrape]]);
+            let series: Vec<(Labels, Vec<Sample>)> = numbers.map(of).collect();
             let payload = Bytes::from(encode_record("", "bench", &series));
             records.push(RawRecord { partition: PartitionId(0), log_time, payload });
         }

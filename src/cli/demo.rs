@@ -164,11 +164,13 @@ async fn send(url: &str, times: &Times) -> Result<MemorySource, String> {
     let samples: Vec<Vec<Sample>> = (0..workload.series).map(|number| workload.samples(number, scrapes)).collect();
     let bar = progress("sending", (workload.series * scrapes) as u64);
     let client = reqwest::Client::new();
+    let part = |first: usize, scrape: usize| -> Vec<(Labels, Vec<Sample>)> {
+        let numbers = first..(first + SERIES_PER_REQUEST).min(workload.series);
+        numbers.map(|number| (labels[number].clone(), vec![samples[number][scrape]])).collect()
+    };
     for scrape in 0..scrapes {
         for first in (0..workload.series).step_by(SERIES_PER_REQUEST) {
-            let numbers = first..(first + SERIES_PER_REQUEST).min(workload.series);
-            let series: Vec<(Labels, Vec<Sample>)> =
-                numbers.map(|number| (labels[number].clone(), vec![samples[number][scrape]])).collect();
+            let series = part(first, scrape);
             write(&client, url, &series).await?;
             bar.inc(series.len() as u64);
         }

@@ -6,6 +6,8 @@ use super::{OperatorsPlan, SharedSelector, ViewSlot};
 use crate::model::{Selector, Tenant};
 
 pub(super) fn run(plan: &mut OperatorsPlan) {
+    // Selectors are ordered by their text; the compiled expressions inside never change it.
+    #[allow(clippy::mutable_key_type)]
     let mut shared: BTreeMap<(Tenant, Selector), Vec<ViewSlot>> = BTreeMap::new();
     for planned in plan.live() {
         let view = planned.view();

@@ -174,10 +174,14 @@ impl AppendError {
 /// Why records could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("the log no longer holds record {} of partition {}: retention has deleted all before {}", wanted.0, partition.0, first.0)]
+    #[error(
+        "the log no longer holds record {} of partition {}: retention has deleted all before {}",
+        wanted.0, partition.0, first.0
+    )]
     Gone { partition: PartitionId, wanted: Offset, first: Offset },
     #[error(
-        "record {} of partition {} is wanted, but the log ends before record {}: it was restored from an older copy, or is another log",
+        "record {} of partition {} is wanted, but the log ends before record {}: it was restored from an older copy, or is \
+         another log",
         wanted.0, partition.0, next.0
     )]
     Ahead { partition: PartitionId, wanted: Offset, next: Offset },

@@ -2,7 +2,6 @@
 //!
 //! Everything is counted where it happens; here it is only read, when somebody scrapes.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,9 +83,12 @@ impl Collector for NodeCollector {
         for family in families(&self.0) {
             let mut one = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
             for (labels, value) in family.values {
-                let labels: Vec<(Cow<'static, str>, String)> =
-                    labels.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
-                Value(value, family.kind).encode(one.encode_family(&labels)?)?;
+                let value = Value(value, family.kind);
+                if labels.is_empty() {
+                    value.encode(one)?;
+                    break;
+                }
+                value.encode(one.encode_family(&labels)?)?;
             }
         }
         Ok(())

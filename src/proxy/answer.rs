@@ -17,7 +17,7 @@ use super::upstream::Incoming;
 use super::{Answered, Proxy};
 use crate::model::{Timestamp, ViewId};
 use crate::promql::parse;
-use crate::query::{EvalOptions, Evaluated, MatrixSeries, QueryError, QueryErrorKind, Value};
+use crate::query::{EvalOptions, Evaluated, MatrixSeries, QueryError, QueryErrorKind, Value, counter_infos};
 use crate::rewrite::{Outcome, QueryTime, Question, Refused, rewrite};
 
 /// The most views named in the response header.
@@ -122,6 +122,8 @@ struct Asked<'a> {
     proxy: &'a Arc<Proxy>,
     incoming: &'a Incoming,
     query: String,
+    /// What evaluating the original over samples would have noted and views cannot.
+    infos: Vec<String>,
     outcome: Outcome,
     limit: Option<usize>,
 }
@@ -163,7 +165,8 @@ impl<'a> Asked<'a> {
         let evaluation_interval_ms = proxy.options.evaluation_interval_ms;
         let question = Question { expr: &original, tenant, time, evaluation_interval_ms };
         let outcome = rewrite(&question, &proxy.catalog.load());
-        Ok(Asked { proxy, incoming, query, outcome, limit })
+        let infos = counter_infos(&original, &query);
+        Ok(Asked { proxy, incoming, query, infos, outcome, limit })
     }
 
     async fn range(&self, range: Range) -> (Response, Answered) {
@@ -195,6 +198,9 @@ impl<'a> Asked<'a> {
         }
         notes.warnings.extend(plan.warnings);
         let mut series = stitch::merge(parts);
+        if !series.is_empty() {
+            self.add_infos(&mut notes);
+        }
         limit(&mut series, self.limit, &mut notes);
         let response = json::success(&json::result(&Value::Matrix(series)), &notes);
         (self.named(response, how, plan.fresh_to, &[]), how)
@@ -216,10 +222,21 @@ impl<'a> Asked<'a> {
         notes.warnings.extend(plan.warnings);
         let mut value = evaluated.value;
         if let Value::Vector(points) = &mut value {
+            if !points.is_empty() {
+                self.add_infos(&mut notes);
+            }
             limit(points, self.limit, &mut notes);
         }
         let response = json::success(&json::result(&value), &notes);
         (self.named(response, Answered::Rewritten, Some(at), &[]), Answered::Rewritten)
+    }
+
+    fn add_infos(&self, notes: &mut Notes) {
+        for info in &self.infos {
+            if !notes.infos.contains(info) {
+                notes.infos.push(info.clone());
+            }
+        }
     }
 
     /// The answer to a query that views do not answer as a whole.

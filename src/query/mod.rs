@@ -9,6 +9,7 @@ mod almost;
 mod annotations;
 mod binary;
 mod budget;
+mod counters;
 mod error;
 mod evaluate;
 mod function;
@@ -28,6 +29,7 @@ mod value;
 use std::sync::Arc;
 
 pub use almost::almost_equal;
+pub use counters::counter_infos;
 pub use error::{QueryError, QueryErrorKind};
 pub use memory::MemorySource;
 pub use options::{EvalOptions, QueryLimits};

@@ -189,7 +189,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn chunks_round_trip(values in prop::collection::vec((1i64..9, any_value(), any_value()), 1..400), fields in 1usize..3) {
+        fn chunks_round_trip(
+            values in prop::collection::vec((1i64..9, any_value(), any_value()), 1..400),
+            fields in 1usize..3,
+        ) {
             let mut index = -100;
             let points: Vec<_> = values.into_iter().map(|(gap, a, b)| { index += gap; (index, [a, b]) }).collect();
             check(&points, fields);

@@ -15,6 +15,8 @@ const PAGE_BYTES: usize = 16;
 struct Body {
     durable: Vec<u8>,
     now: Vec<u8>,
+    /// What a failed flush lost: readable until a crash, and no later flush makes it durable.
+    lost: std::ops::Range<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,11 +97,11 @@ impl CrashDisk {
             left.resize(len, 0);
             for (at, page) in left.chunks_mut(PAGE_BYTES).enumerate() {
                 let written = body.now.iter().skip(at * PAGE_BYTES);
-                if chance.coin() {
+                if !body.lost.contains(&(at * PAGE_BYTES)) && chance.coin() {
                     page.iter_mut().zip(written).for_each(|(byte, now)| *byte = *now);
                 }
             }
-            *body = Body { durable: left.clone(), now: left };
+            *body = Body { durable: left.clone(), now: left, lost: 0..0 };
         }
         let bodies = folder.bodies;
         CrashDisk(Arc::new(Mutex::new(Folder { bodies, durable_names: names.clone(), names, ..Folder::default() })))
@@ -167,8 +169,9 @@ impl DiskFile for CrashFile {
         let allowed = folder.change();
         // A write that fails may have been done in part.
         let bytes = if allowed.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        let now = &mut folder.bodies[self.body].now;
+        let Body { now, lost, .. } = &mut folder.bodies[self.body];
         let (start, end) = (offset as usize, offset as usize + bytes.len());
+        lost.end = lost.end.min(start);
         now.resize(now.len().max(end), 0);
         now[start..end].copy_from_slice(bytes);
         allowed
@@ -195,9 +198,15 @@ impl DiskFile for CrashFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut folder = self.disk.0.lock();
-        folder.change()?;
-        let body = &mut folder.bodies[self.body];
-        body.durable = body.now.clone();
+        let allowed = folder.change();
+        let Body { durable, now, lost } = &mut folder.bodies[self.body];
+        if allowed.is_err() {
+            *lost = durable.len().min(now.len())..now.len();
+            return allowed;
+        }
+        *durable = now.clone();
+        let end = lost.end.min(durable.len());
+        durable[lost.start.min(end)..end].fill(0);
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::model::ViewId;
 
 /// How every report of damage ends.
-const REBUILD: &str = "restore the store's directory from a copy, or delete it to have results rebuilt from the log, as far as the log reaches back";
+const REBUILD: &str = "restore the store's directory from a copy, or delete it to have results rebuilt from \
+     the log, as far as the log reaches back";
 
 /// Why the store could not be opened or changed.
 #[derive(Debug, thiserror::Error)]

@@ -73,14 +73,11 @@ impl Store {
         if !due || held_back {
             return;
         }
-        match self.flush_to_files(writer) {
-            Ok(()) => self.counters.flush_error(None),
-            Err(error) => {
-                tracing::warn!(%error, "the store could not write a block; results stay in the WAL until it can");
-                self.counters.flush_error(Some(error.to_string()));
-                let pause = (self.options.wal_bytes_max / 8).max(1 << 16);
-                writer.flush_at_bytes = writer.wal.len().max(self.options.wal_bytes_max).saturating_add(pause);
-            }
+        if let Err(error) = self.flush_to_files(writer) {
+            tracing::warn!(%error, "the store could not write a block; results stay in the WAL until it can");
+            self.counters.flush_failed(error.to_string());
+            let pause = (self.options.wal_bytes_max / 8).max(1 << 16);
+            writer.flush_at_bytes = writer.wal.len().max(self.options.wal_bytes_max).saturating_add(pause);
         }
     }
 

@@ -8,9 +8,9 @@
 //!
 //! One directory, locked by one process. `MANIFEST` names the files in force; everything else is left over and deleted.
 //!
-//! - `wal-N`: frames appended since the checkpoint, one per commit ([`wal`]). A tail torn by a crash is cut.
-//! - `block-N`: immutable compressed chunks of results, and an index of them at the end ([`block`]).
-//! - `checkpoint-N`: everything that is not in blocks, as it stood when `wal-N` began ([`checkpoint`]).
+//! - `wal-N`: frames appended since the checkpoint, one per commit. A tail torn by a crash is cut.
+//! - `block-N`: immutable compressed chunks of results, and an index of them at the end.
+//! - `checkpoint-N`: everything that is not in blocks, as it stood when `wal-N` began.
 //!
 //! When the WAL is long or holds two hours of a view, the recent results become a block, the rest a checkpoint, and a
 //! rename of the manifest switches to both and to an empty WAL. Blocks are deleted whole, when retention has passed all

@@ -74,8 +74,8 @@ impl SpanSet {
     }
 
     /// Beyond the bound, each two neighbours of the older half become one with what lies between: more is uncovered than
-    /// need be, never less. `gone` spans are events, each of which asks for a comparison: joined they are a gap, which is not
-    /// served and asks at its end.
+    /// need be, never less. `gone` spans are events, each of which asks for a comparison: joined they are a gap, which is
+    /// not served and asks at its end.
     fn join_oldest(&mut self, reason: SpanReason, spans_max: usize) -> usize {
         let Some(spans) = self.closed.get_mut(&reason).filter(|spans| spans.len() > spans_max) else { return 0 };
         let oldest: Vec<_> = spans.iter().take(spans.len() / 4 * 2).map(|(from, to)| (*from, *to)).collect();

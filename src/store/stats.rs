@@ -59,10 +59,11 @@ impl Counters {
 
     pub fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::Relaxed);
+        *self.flush_error.lock() = None;
     }
 
-    pub fn flush_error(&self, error: Option<String>) {
-        *self.flush_error.lock() = error;
+    pub fn flush_failed(&self, error: String) {
+        *self.flush_error.lock() = Some(error);
     }
 
     pub fn wal_cut_bytes(&self, bytes: u64) {

@@ -1,11 +1,10 @@
 //! The store from outside, on a real disk: what is refused, what retention leaves, what readers see while it is written.
 //!
 //! Values and crashes are tested beside the code, against a naive model and a disk that stops at every write; here it is
-//! the file system, the lock and threads. `measure` prints the numbers that the store's documentation gives.
+//! the file system, the lock and threads. `cargo bench -- store` prints the numbers that the store's documentation gives.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to read fails")]
 
-mod measure;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,8 +10,8 @@ pub enum OpenError {
     #[error("another process has the log in {dir} open; stop it, or choose another data_dir")]
     Locked { dir: String },
     #[error(
-        "the log in {dir} has {stored} partitions, but log.embedded.partitions is {wanted}; the number is fixed when a log is \
-         made: set it to {stored}, or begin a new log in another data_dir"
+        "the log in {dir} has {stored} partitions, but log.embedded.partitions is {wanted}; the number is fixed when a log \
+         is made: set it to {stored}, or begin a new log in another data_dir"
     )]
     Partitions { dir: String, stored: u16, wanted: u16 },
     #[error("{file} has format version {version}, this program knows versions up to {known}; run the newer program")]
@@ -22,8 +22,8 @@ pub enum OpenError {
     )]
     Damaged { file: String, why: &'static str },
     #[error(
-        "the newest record of the log in {dir} is of {newest}, which is {} ahead of the clock ({now}); set the clock right, or, \
-         if it was wrong when that was written, move the directory away to begin a new, empty log",
+        "the newest record of the log in {dir} is of {newest}, which is {} ahead of the clock ({now}); set the clock right, \
+         or, if it was wrong when that was written, move the directory away to begin a new, empty log",
         format_duration((*newest - *now) / 1000 * 1000)
     )]
     Ahead { dir: String, newest: LogTime, now: Timestamp },

@@ -93,7 +93,7 @@ impl Journal {
     fn cut_best_effort(&self) {
         if let Err(error) = self.file.truncate(self.len).and_then(|()| self.file.sync()) {
             let file = self.disk.describe(&super::format::segment_name(self.number));
-            tracing::warn!(%file, len = self.len, %error, "a failed batch could not be cut off; the next segment excludes it");
+            tracing::warn!(%file, len = self.len, %error, "a failed batch cannot be cut off; the next segment excludes it");
         }
     }
 }

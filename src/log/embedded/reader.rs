@@ -1,4 +1,4 @@
-//! Following the journal: whole frames are read with positioned reads, up to what is durable, and given out record by record.
+//! Following the journal: whole frames are read at a position, up to what is durable, and given out record by record.
 //!
 //! A reader shares no lock with the disk and holds one file open. When retention deletes that file the reader still ends it;
 //! only when the next one is gone too has it fallen behind.

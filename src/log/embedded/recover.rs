@@ -1,8 +1,8 @@
 //! Opening a journal: what is there, where it ends, and what a crash left behind.
 //!
 //! Of complete segments only the headers are read. The last one is read whole: what follows its last whole frame was never
-//! acknowledged, because frames are synced one by one, and is cut off. A bad frame that is followed by a good one is not such
-//! a tail but damage to what had been acknowledged; it is left in place, and readers report it.
+//! acknowledged, because frames are synced one by one, and is cut off. A bad frame that is followed by a good one is not
+//! such a tail but damage to what had been acknowledged; it is left in place, and readers report it.
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Deleting the oldest segments: by bytes, which always wins, and by age.
 //!
-//! Only whole segments go, never the one that is written to, one at a time from the oldest on; each removal is durable before
-//! the next, so that a crash leaves no hole.
+//! Only whole segments go, never the one that is written to, one at a time from the oldest on; each removal is durable
+//! before the next, so that a crash leaves no hole.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ impl Retention {
             let name = oldest.name();
             if let Err(error) = shared.disk.remove(&name).and_then(|()| shared.disk.sync_dir()) {
                 let file = shared.disk.describe(&name);
-                tracing::warn!(%file, %error, "cannot delete a segment beyond the log's retention; it returns at the next start");
+                tracing::warn!(%file, %error, "cannot delete a file beyond the log's retention; it is back at next start");
                 self.paused_until = Some(Instant::now() + RETRY_AFTER);
                 return;
             }

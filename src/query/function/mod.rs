@@ -16,6 +16,7 @@ mod window;
 
 use date::Civil;
 
+use super::counters::looks_like_counter;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
 use super::range_vector::{DependsOn, MetricName, WindowAt, is_range_vector};
@@ -131,14 +132,13 @@ fn counters(
     call: &Call<'_>,
     range: &super::range_vector::RangeVector,
 ) -> Result<Vec<Row>, QueryError> {
-    const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
     let eval = |at: &WindowAt<'_>| (entry.eval)(at.samples, at.window);
     let rows = evaluator.over_windows(range, call.steps, DependsOn::Window, MetricName::Kept, eval)?;
     let source = call.arg(0)?.source;
     let mut noted: Option<&str> = None;
     for row in &rows {
         let metric = row.labels.metric();
-        if noted != Some(metric) && !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
+        if noted != Some(metric) && !looks_like_counter(metric) {
             evaluator.notes.possible_non_counter(metric, source);
             noted = Some(metric);
         }
