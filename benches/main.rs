@@ -20,7 +20,8 @@ pub struct Scale {
 
 type Stage = (&'static str, fn(Scale));
 
-const STAGES: [Stage; 5] = [("decode", decode::run), ("window", window::run), ("http", http::run), ("query", query::run), ("store", store::run)];
+const STAGES: [Stage; 5] =
+    [("decode", decode::run), ("window", window::run), ("http", http::run), ("query", query::run), ("store", store::run)];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

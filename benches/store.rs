@@ -68,7 +68,9 @@ pub fn run(_: crate::Scale) {
     println!("block: {:.2} B/result, index included", store.stats().block_bytes as f64 / results(&commits));
     measure_reads(&store, "blocks");
     commits.iter().for_each(|commit| store.apply(commit, Durability::Now).expect("the bench has its own store"));
-    (401..=700).for_each(|step| store.apply(&commit(&groups_all, VIEW, step), Durability::Later).expect("the bench has its own store"));
+    (401..=700).for_each(|step| {
+        store.apply(&commit(&groups_all, VIEW, step), Durability::Later).expect("the bench has its own store")
+    });
     store.sync().expect("the bench has its own store");
     drop(store);
     let began = Instant::now();
@@ -99,7 +101,9 @@ fn measure_groups(store: &Store) {
     let regex = Matcher::new("method", MatchOp::Regex, "m1.*7").expect("the bench has its own store");
     for (name, matcher) in [("=", equal), ("=~", regex)] {
         let began = Instant::now();
-        (0..20).for_each(|_| drop(store.groups(ViewId(2), std::slice::from_ref(&matcher)).expect("the bench has its own store")));
+        (0..20).for_each(|_| {
+            drop(store.groups(ViewId(2), std::slice::from_ref(&matcher)).expect("the bench has its own store"))
+        });
         println!("find groups among 50000 by {name}: {:.1} ms", began.elapsed().as_secs_f64() * 50.0);
     }
 }

@@ -3,13 +3,16 @@
 // A test that cannot get what it needs has failed.
 #![allow(clippy::unwrap_used)]
 
+mod e2e;
 mod exposition;
 mod jobs;
 mod laws;
 mod log;
 mod oracle;
+mod process;
 mod promql;
 mod query;
 mod rewrite;
 mod store;
+mod tidy;
 mod wire;

@@ -1,7 +1,7 @@
 //! Filter: a record becomes the points of series that some view selects.
 //!
 //! In: raw records of a partition, in log order. Out: one [`Filtered`] per record, at once. Keeps: per series of the
-//! partition its id, dense number and when it was last seen (48 bytes; live series, evicted when idle); labels are parsed
+//! partition its id, dense number and when it was last seen (96 bytes; live series, evicted when idle); labels are parsed
 //! only of a series not seen before, or seen before the views changed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +24,7 @@ const UNSELECTED: SeriesIndex = SeriesIndex(u32::MAX);
 const SWEEP_MS: i64 = 60_000;
 
 struct Entry {
+    id: SeriesId,
     series: SeriesIndex,
     /// The plan its selectors were looked up in.
     generation: u32,
@@ -35,7 +36,13 @@ pub struct Filter {
     partition: PartitionId,
     plan: Arc<OperatorsPlan>,
     lookup: SelectorLookup,
-    series: HashMap<SeriesId, Entry, SeriesIdBuild>,
+    /// In the order in which series first came, which is the order in which senders go on sending them.
+    entries: Vec<Entry>,
+    by_id: HashMap<SeriesId, u32, SeriesIdBuild>,
+    /// Places in `entries` of evicted series.
+    free_entries: Vec<u32>,
+    /// Where the next series probably stands: behind the one before. Saves the look-up in a large map.
+    guess: usize,
     /// Numbers given back by evicted series.
     free: Vec<SeriesIndex>,
     next: u32,
@@ -51,7 +58,10 @@ impl Filter {
             partition,
             plan: Arc::default(),
             lookup: SelectorLookup::default(),
-            series: HashMap::default(),
+            entries: Vec::new(),
+            by_id: HashMap::default(),
+            free_entries: Vec::new(),
+            guess: 0,
             free: Vec::new(),
             next: 0,
             senders: HashMap::new(),
@@ -124,8 +134,9 @@ impl Filter {
 
     fn lookup_series(&mut self, tenant: &Tenant, series: &RecordSeries<'_, '_>, out: &mut Filtered) -> SeriesIndex {
         let generation = self.plan.generation;
-        if let Some(entry) = self.series.get_mut(&series.id) {
-            entry.last_seen = self.log_time;
+        let log_time = self.log_time;
+        if let Some(entry) = self.find(series.id) {
+            entry.last_seen = log_time;
             if entry.generation == generation {
                 return entry.series;
             }
@@ -138,19 +149,41 @@ impl Filter {
         self.introduce(tenant, series.id, labels, out)
     }
 
+    fn find(&mut self, id: SeriesId) -> Option<&mut Entry> {
+        let place = match self.entries.get(self.guess) {
+            Some(entry) if entry.id == id => self.guess,
+            _ => *self.by_id.get(&id)? as usize,
+        };
+        self.guess = place + 1;
+        self.entries.get_mut(place)
+    }
+
     fn introduce(&mut self, tenant: &Tenant, id: SeriesId, labels: Labels, out: &mut Filtered) -> SeriesIndex {
         let selectors = self.lookup.selectors_of(&self.plan, tenant, &labels);
-        let known = self.series.get(&id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
+        let known = self.find(id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
         let series = match (known, selectors.is_empty()) {
             (Some(series), _) => series,
             (None, true) => UNSELECTED,
             (None, false) => self.number(),
         };
-        self.series.insert(id, Entry { series, generation: self.plan.generation, last_seen: self.log_time });
+        self.keep(Entry { id, series, generation: self.plan.generation, last_seen: self.log_time });
         if series != UNSELECTED {
             out.introduced.push(Introduced { series, id, labels, selectors });
         }
         series
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        if let Some(place) = self.by_id.get(&entry.id) {
+            self.entries[*place as usize] = entry;
+            return;
+        }
+        let place = self.free_entries.pop().unwrap_or(self.entries.len() as u32);
+        self.by_id.insert(entry.id, place);
+        match self.entries.get_mut(place as usize) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
+        }
     }
 
     fn number(&mut self) -> SeriesIndex {
@@ -164,17 +197,17 @@ impl Filter {
     fn sweep(&mut self, out: &mut Filtered) {
         self.swept = self.log_time;
         let horizon = self.log_time - (self.plan.reach_ms_max + self.plan.max_delay_ms_max + FUTURE_MS);
-        let (free, evicted) = (&mut self.free, &mut out.evicted);
-        self.series.retain(|_, entry| {
-            let keep = entry.last_seen >= horizon;
-            if !keep && entry.series != UNSELECTED {
-                evicted.push(entry.series);
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            // An entry that was freed before holds no series' id, and is found in no map.
+            if entry.last_seen < horizon && self.by_id.remove(&entry.id).is_some() {
+                self.free_entries.push(place as u32);
+                if entry.series != UNSELECTED {
+                    out.evicted.push(entry.series);
+                }
+                entry.id = SeriesId::default();
             }
-            keep
-        });
-        // Map order is not the log's: numbers are handed out again in a fixed order.
-        evicted.sort_unstable();
-        free.extend(evicted.iter().rev());
+        }
+        self.free.extend(out.evicted.iter().rev());
     }
 
     fn refusals(&mut self, record: &Record<'_>, tenant: &Tenant, out: &mut Filtered) {

@@ -38,9 +38,10 @@ struct ViewWindow {
     /// The next grid point to evaluate.
     next: Timestamp,
     last: Timestamp,
-    /// Ordered by id when `ordered`.
+    /// In the order of their numbers' assignment, which is that of the series in memory.
     members: Vec<Member>,
-    ordered: bool,
+    /// Whether the members' ranks are right.
+    ranked: bool,
     senders: HashSet<SenderIndex>,
     late: Option<(Timestamp, Timestamp)>,
     two_senders: Option<(Timestamp, Timestamp)>,
@@ -52,8 +53,13 @@ struct Member {
     id: SeriesId,
     series: SeriesIndex,
     group: GroupIndex,
+    /// Its place in the order of ids.
+    rank: u32,
     overdue: bool,
 }
+
+/// A member without a value at a grid point.
+const NO_VALUE: (GroupIndex, f64) = (GroupIndex(u32::MAX), 0.0);
 
 impl Windows {
     pub fn record(&mut self, input: Partitioned) -> Windowed {
@@ -70,7 +76,7 @@ impl Windows {
         for point in &input.points {
             self.point(point, input.sender, &mut out);
         }
-        input.evicted.iter().for_each(|series| self.evict(*series));
+        self.evict(&input.evicted);
         out.uncovers = input.uncovers;
         self.flush_stretches(&mut out.uncovers);
         out.groups = input.groups;
@@ -137,8 +143,14 @@ impl Windows {
             let known = series.targets.iter().any(|(had, _)| had == slot);
             if let (false, Some(view)) = (known, self.views[slot.0 as usize].as_mut()) {
                 series.targets.push((*slot, *group));
-                view.members.push(Member { id: assigned.id, series: assigned.series, group: *group, overdue: false });
-                view.ordered = false;
+                view.members.push(Member {
+                    id: assigned.id,
+                    series: assigned.series,
+                    group: *group,
+                    rank: 0,
+                    overdue: false,
+                });
+                view.ranked = false;
             }
         }
         let views: Vec<&PlannedView> =
@@ -195,12 +207,18 @@ impl Windows {
         }
     }
 
-    fn evict(&mut self, index: SeriesIndex) {
-        let series = std::mem::replace(&mut self.series[index.0 as usize], Series::new(SeriesId::default()));
-        for (slot, _) in &series.targets {
-            if let Some(view) = self.views[slot.0 as usize].as_mut() {
-                view.members.retain(|member| member.series != index);
-            }
+    fn evict(&mut self, evicted: &[SeriesIndex]) {
+        for index in evicted {
+            self.series[index.0 as usize] = Series::new(SeriesId::default());
+        }
+        if evicted.is_empty() {
+            return;
+        }
+        let series = &self.series;
+        for view in self.views.iter_mut().flatten() {
+            let before = view.members.len();
+            view.members.retain(|member| series[member.series.0 as usize].id == member.id);
+            view.ranked &= view.members.len() == before;
         }
     }
 
@@ -242,7 +260,7 @@ impl ViewWindow {
             next: first,
             last,
             members: Vec::new(),
-            ordered: true,
+            ranked: true,
             senders: HashSet::new(),
             late: None,
             two_senders: None,
@@ -250,17 +268,27 @@ impl ViewWindow {
         }
     }
 
+    fn rank(&mut self) {
+        if self.ranked {
+            return;
+        }
+        let mut by_id: Vec<u32> = (0..self.members.len() as u32).collect();
+        by_id.sort_unstable_by_key(|place| self.members[*place as usize].id);
+        for (rank, place) in by_id.into_iter().enumerate() {
+            self.members[place as usize].rank = rank as u32;
+        }
+        self.ranked = true;
+    }
+
     /// The next grid point: its values, and what is known of its series.
     fn evaluate(&mut self, series: &mut [Series], scratch: &mut Vec<Sample>) -> Evaluated {
-        if !self.ordered {
-            self.members.sort_unstable_by_key(|member| member.id);
-            self.ordered = true;
-        }
+        self.rank();
         let (t, view) = (self.next, self.planned.view());
         let (reach_ms, max_delay_ms) = (view.reach_ms(), view.max_delay_ms);
         let window = Window::new(t, view.shape.window_ms);
         let mut status = Status { slot: self.planned.slot, t, overdue_since: Timestamp::MAX, ..Status::default() };
-        let mut values = Vec::with_capacity(self.members.len());
+        // Read in the order of memory, given out in the order of ids: the sums' bits must not depend on numbering.
+        let mut values = vec![NO_VALUE; self.members.len()];
         for member in &mut self.members {
             let one = &mut series[member.series.0 as usize];
             judge(one, member, t, reach_ms, max_delay_ms, &mut status);
@@ -271,9 +299,12 @@ impl ViewWindow {
                 },
                 None => one.newest_in(window, max_delay_ms),
             };
-            values.extend(value.map(|value| (member.group, value)));
+            if let Some(value) = value {
+                values[member.rank as usize] = (member.group, value);
+            }
             status.state_bytes += one.bytes() as u64;
         }
+        values.retain(|(group, _)| *group != NO_VALUE.0);
         status.not_counted = std::mem::take(&mut self.not_counted);
         self.next = self.next + view.step_ms;
         Evaluated { status, values }

@@ -30,6 +30,9 @@ const SYMBOL_BYTES_MAX: usize = 512 << 20;
 /// A sender's unreadable bodies uncover its tenant's views at most this often.
 const UNREADABLE_PAUSE_MS: i64 = 60_000;
 
+/// Record writers kept between requests.
+const WRITERS_KEPT_MAX: usize = 64;
+
 /// Senders remembered.
 const SENDERS_MAX: usize = 100_000;
 
@@ -50,13 +53,14 @@ pub struct Gateway {
     options: GatewayOptions,
     cache: DashMap<u128, Cached, SeriesIdBuild>,
     interner: Interner,
+    /// Record writers between requests: each has grown to the symbol table's size.
+    writers: parking_lot::Mutex<Vec<RecordWriter>>,
     /// Senders that have written, with when their last unreadable body was noted.
     senders: DashMap<(Tenant, SmolStr), Timestamp>,
     counters: Counters,
 }
 
 /// A label set seen before.
-#[derive(Clone)]
 enum Cached {
     Series { id: SeriesId, partition: u16, labels: InternedLabels },
     Refused(RefusalReason),
@@ -150,6 +154,7 @@ impl Gateway {
             options,
             cache: DashMap::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
+            writers: parking_lot::Mutex::default(),
             senders: DashMap::new(),
             counters: Counters::default(),
         }
@@ -236,6 +241,13 @@ impl Gateway {
         }
     }
 
+    fn give_back(&self, writer: RecordWriter) {
+        let mut writers = self.writers.lock();
+        if writers.len() < WRITERS_KEPT_MAX {
+            writers.push(writer);
+        }
+    }
+
     async fn append(&self, records: Vec<NewRecord>) -> Result<(), AppendError> {
         if records.is_empty() {
             return Ok(());
@@ -302,6 +314,20 @@ impl Gateway {
     }
 }
 
+/// What a series of a request carries beside its labels.
+#[derive(Clone, Copy)]
+struct Content<'s> {
+    samples: &'s [Sample],
+    histograms: usize,
+    exemplars: usize,
+}
+
+impl Content<'_> {
+    fn of(samples: &[Sample], histograms: usize, exemplars: usize) -> Content<'_> {
+        Content { samples, histograms, exemplars }
+    }
+}
+
 /// A request being encoded: one record per partition it touches.
 struct Encoding<'g> {
     gateway: &'g Gateway,
@@ -336,8 +362,8 @@ impl<'g> Encoding<'g> {
             let mut buffer = std::mem::take(&mut self.buffer);
             let block = series.labels.contiguous(&mut buffer)?;
             let key = xxh3_128_with_seed(block, self.seed);
-            let cached = self.cached(key, || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok())?;
-            self.take(cached, series.samples, series.histograms, series.exemplars);
+            let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
+            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
             self.buffer = buffer;
         }
         Ok(())
@@ -353,26 +379,43 @@ impl<'g> Encoding<'g> {
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
             let key = xxh3_128_with_seed(&self.buffer, self.seed ^ 1);
-            let cached = self.cached(key, || Some(series.labels().collect()))?;
-            self.take(cached, series.samples, series.histograms, series.exemplars);
+            let labels = || Some(series.labels().collect());
+            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
         }
         Ok(())
     }
 
-    /// The series of a key, from the cache or by looking at its labels.
-    fn cached<'a>(&self, key: u128, labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>) -> Result<Cached, TableFull> {
-        if let Some(cached) = self.gateway.cache.get(&key) {
-            match &*cached {
-                Cached::Series { labels, .. } if labels.ids(self.symbols).is_none() => {}
-                cached => return Ok(cached.clone()),
+    /// Takes a series, from the cache by its key or by looking at its labels.
+    fn take<'a>(
+        &mut self,
+        key: u128,
+        labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
+        content: Content<'_>,
+    ) -> Result<(), TableFull> {
+        let gateway = self.gateway;
+        if let Some(cached) = gateway.cache.get(&key) {
+            let usable = match &*cached {
+                Cached::Series { labels, .. } => labels.ids(self.symbols).is_some(),
+                Cached::Refused(_) => true,
+            };
+            if usable {
+                self.take_known(&cached, content);
+                return Ok(());
             }
         }
+        let known = self.look_at(labels())?;
+        self.take_known(&known, content);
+        gateway.cache.insert(key, known);
+        Ok(())
+    }
+
+    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Cached, TableFull> {
         let options = &self.gateway.options;
-        let checked = match labels() {
+        let checked = match labels {
             Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
             None => Err(RefusalReason::LabelsMalformed),
         };
-        let cached = match checked {
+        Ok(match checked {
             Ok(labels) => {
                 let labels = Labels::from_pairs(labels);
                 let id = labels.series_id(&self.origin.tenant);
@@ -380,30 +423,28 @@ impl<'g> Encoding<'g> {
                 Cached::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
             }
             Err(reason) => Cached::Refused(reason),
-        };
-        self.gateway.cache.insert(key, cached.clone());
-        Ok(cached)
+        })
     }
 
-    fn take(&mut self, cached: Cached, samples: &[Sample], histograms: usize, exemplars: usize) {
-        self.refuse(RefusalReason::Exemplar, exemplars as u64);
+    fn take_known(&mut self, cached: &Cached, content: Content<'_>) {
+        self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
         match cached {
             Cached::Refused(reason) => {
-                self.refuse(reason, 1);
+                self.refuse(*reason, 1);
                 if reason.upstream_may_have_it() {
                     self.writer(0).refusal(None, &[], reason.slug());
                 }
             }
             Cached::Series { id, partition, labels } => {
-                if histograms > 0 {
-                    self.refuse(RefusalReason::NativeHistogram, histograms as u64);
+                if content.histograms > 0 {
+                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
                     let ids = labels.ids(self.symbols).unwrap_or_default();
-                    self.writer(partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
+                    self.writer(*partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
                 }
-                match samples.is_empty() {
-                    true if histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
+                match content.samples.is_empty() {
+                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
                     true => {}
-                    false => self.series(id, partition, &labels, samples),
+                    false => self.series(*id, *partition, labels, content.samples),
                 }
             }
         }
@@ -420,9 +461,9 @@ impl<'g> Encoding<'g> {
     }
 
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let origin = self.origin;
+        let (origin, gateway) = (self.origin, self.gateway);
         self.writers[usize::from(partition)].get_or_insert_with(|| {
-            let mut writer = RecordWriter::new();
+            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
             writer.begin(&origin.tenant, &origin.sender);
             writer
         })
@@ -443,6 +484,7 @@ impl<'g> Encoding<'g> {
         for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
             if let Some(mut writer) = writer {
                 let payload = Bytes::from(writer.finish(self.symbols)?);
+                self.gateway.give_back(writer);
                 records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
             }
         }

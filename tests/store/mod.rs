@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to read fails")]
 
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

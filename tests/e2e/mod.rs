@@ -1,0 +1,17 @@
+//! End to end, with real programs: Prometheus scrapes, remote-writes to Prefold and is its upstream.
+//!
+//! What is compared is always the same: an answer of Prefold against Prometheus' own for the same expression at the same
+//! times. Prometheus 2.42, which Debian ships, closes windows on the left and limits a counter to zero before its threshold
+//! test; so scrapes are kept off the whole seconds on which windows begin, and counters start high or are warmed up first.
+
+mod compare;
+mod exporter;
+mod faults;
+mod http;
+mod itself;
+mod prefold;
+mod processes;
+mod prometheus;
+mod promtool;
+mod relay;
+mod results;
