@@ -69,7 +69,6 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are longer, and how long they may be. Numbers here only ever go down.
 const LONGER_FILES: &[(&str, usize)] = &[
-    ("src/ingest/gateway.rs", 451),
     ("src/model/matcher.rs", 365),
     ("src/node/stream.rs", 447),
     ("src/proxy/answer.rs", 475),

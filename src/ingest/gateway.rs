@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dashmap::DashMap;
 use smol_str::SmolStr;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
-use super::limits::{RefusalReason, SeriesLimits, check_labels};
+use super::encoding::{Cached, EncodeError, Encoding};
+use super::limits::{RefusalReason, SeriesLimits};
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::labels::SeriesIdBuild;
-use crate::model::{Clock, Labels, PartitionId, Sample, SeriesId, Tenant, Timestamp};
+use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
 use crate::wire::WireError;
-use crate::wire::record::{InternedLabels, Interner, RecordWriter, SymbolTable, TableFull};
-use crate::wire::remote_write_v1::{self, LabelBlock};
+use crate::wire::record::{Interner, RecordWriter, SymbolTable};
+use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
 
 /// Label sets remembered; at about 200 bytes each.
@@ -48,22 +48,16 @@ pub struct GatewayOptions {
 
 /// Turns requests into records and has them appended.
 pub struct Gateway {
-    log: Arc<dyn Log>,
+    pub(super) log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
-    options: GatewayOptions,
-    cache: DashMap<u128, Cached, SeriesIdBuild>,
+    pub(super) options: GatewayOptions,
+    pub(super) cache: DashMap<u128, Cached, SeriesIdBuild>,
     interner: Interner,
     /// Record writers between requests: each has grown to the symbol table's size.
-    writers: parking_lot::Mutex<Vec<RecordWriter>>,
+    pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
     /// Senders that have written, with when their last unreadable body was noted.
     senders: DashMap<(Tenant, SmolStr), Timestamp>,
     counters: Counters,
-}
-
-/// A label set seen before.
-enum Cached {
-    Series { id: SeriesId, partition: u16, labels: InternedLabels },
-    Refused(RefusalReason),
 }
 
 /// What was taken and refused since the start.
@@ -125,25 +119,6 @@ pub enum WriteError {
     Malformed(WireError),
     #[error("{0}")]
     Append(AppendError),
-}
-
-/// Why a request could not be turned into records.
-enum EncodeError {
-    Wire(WireError),
-    /// Begin again with an empty symbol table.
-    Full,
-}
-
-impl From<WireError> for EncodeError {
-    fn from(error: WireError) -> EncodeError {
-        EncodeError::Wire(error)
-    }
-}
-
-impl From<TableFull> for EncodeError {
-    fn from(_: TableFull) -> EncodeError {
-        EncodeError::Full
-    }
 }
 
 impl Gateway {
@@ -241,7 +216,7 @@ impl Gateway {
         }
     }
 
-    fn give_back(&self, writer: RecordWriter) {
+    pub(super) fn give_back(&self, writer: RecordWriter) {
         let mut writers = self.writers.lock();
         if writers.len() < WRITERS_KEPT_MAX {
             writers.push(writer);
@@ -311,183 +286,5 @@ impl Gateway {
                 tracing::error!(sender = %origin.sender, %error, "cannot note an unreadable body in the log");
             }
         }
-    }
-}
-
-/// What a series of a request carries beside its labels.
-#[derive(Clone, Copy)]
-struct Content<'s> {
-    samples: &'s [Sample],
-    histograms: usize,
-    exemplars: usize,
-}
-
-impl Content<'_> {
-    fn of(samples: &[Sample], histograms: usize, exemplars: usize) -> Content<'_> {
-        Content { samples, histograms, exemplars }
-    }
-}
-
-/// A request being encoded: one record per partition it touches.
-struct Encoding<'g> {
-    gateway: &'g Gateway,
-    symbols: &'g SymbolTable,
-    origin: &'g Origin,
-    /// Seed of the label block's hash: tenants do not share cached series.
-    seed: u64,
-    writers: Vec<Option<RecordWriter>>,
-    newest: Vec<Option<Timestamp>>,
-    written: Written,
-    buffer: Vec<u8>,
-}
-
-impl<'g> Encoding<'g> {
-    fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Encoding<'g> {
-        let partitions = usize::from(gateway.log.partitions());
-        Encoding {
-            gateway,
-            symbols,
-            origin,
-            seed: xxh3_64(origin.tenant.as_bytes()),
-            writers: (0..partitions).map(|_| None).collect(),
-            newest: vec![None; partitions],
-            written: Written::default(),
-            buffer: Vec::new(),
-        }
-    }
-
-    fn request_v1(&mut self, body: &[u8]) -> Result<(), EncodeError> {
-        let mut request = remote_write_v1::Request::new(body);
-        while let Some(series) = request.next_series()? {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let block = series.labels.contiguous(&mut buffer)?;
-            let key = xxh3_128_with_seed(block, self.seed);
-            let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
-            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
-            self.buffer = buffer;
-        }
-        Ok(())
-    }
-
-    fn request_v2(&mut self, body: &[u8]) -> Result<(), EncodeError> {
-        let mut request = remote_write_v2::Request::new(body)?;
-        let hashes: Vec<u64> = request.symbols().iter().map(|symbol| xxh3_64(symbol.as_bytes())).collect();
-        while let Some(series) = request.next_series()? {
-            self.buffer.clear();
-            for reference in series.label_references {
-                self.buffer.extend_from_slice(&hashes[*reference as usize].to_le_bytes());
-            }
-            // One bit apart from the keys of 1.0: the same bytes mean other labels there.
-            let key = xxh3_128_with_seed(&self.buffer, self.seed ^ 1);
-            let labels = || Some(series.labels().collect());
-            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
-        }
-        Ok(())
-    }
-
-    /// Takes a series, from the cache by its key or by looking at its labels.
-    fn take<'a>(
-        &mut self,
-        key: u128,
-        labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
-        content: Content<'_>,
-    ) -> Result<(), TableFull> {
-        let gateway = self.gateway;
-        if let Some(cached) = gateway.cache.get(&key) {
-            let usable = match &*cached {
-                Cached::Series { labels, .. } => labels.ids(self.symbols).is_some(),
-                Cached::Refused(_) => true,
-            };
-            if usable {
-                self.take_known(&cached, content);
-                return Ok(());
-            }
-        }
-        let known = self.look_at(labels())?;
-        self.take_known(&known, content);
-        gateway.cache.insert(key, known);
-        Ok(())
-    }
-
-    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Cached, TableFull> {
-        let options = &self.gateway.options;
-        let checked = match labels {
-            Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
-            None => Err(RefusalReason::LabelsMalformed),
-        };
-        Ok(match checked {
-            Ok(labels) => {
-                let labels = Labels::from_pairs(labels);
-                let id = labels.series_id(&self.origin.tenant);
-                let partition = id.partition(self.gateway.log.partitions());
-                Cached::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
-            }
-            Err(reason) => Cached::Refused(reason),
-        })
-    }
-
-    fn take_known(&mut self, cached: &Cached, content: Content<'_>) {
-        self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
-        match cached {
-            Cached::Refused(reason) => {
-                self.refuse(*reason, 1);
-                if reason.upstream_may_have_it() {
-                    self.writer(0).refusal(None, &[], reason.slug());
-                }
-            }
-            Cached::Series { id, partition, labels } => {
-                if content.histograms > 0 {
-                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
-                    let ids = labels.ids(self.symbols).unwrap_or_default();
-                    self.writer(*partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
-                }
-                match content.samples.is_empty() {
-                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
-                    true => {}
-                    false => self.series(*id, *partition, labels, content.samples),
-                }
-            }
-        }
-    }
-
-    fn series(&mut self, id: SeriesId, partition: u16, labels: &InternedLabels, samples: &[Sample]) {
-        let newest = samples.iter().map(|sample| sample.t).max();
-        let place = &mut self.newest[usize::from(partition)];
-        *place = newest.max(*place);
-        self.written.samples += samples.len() as u64;
-        // Interned in this very table; labels of another would make the record fail as a whole.
-        let ids = labels.ids(self.symbols).unwrap_or_default();
-        self.writer(partition).series(id, ids, samples, None);
-    }
-
-    fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let (origin, gateway) = (self.origin, self.gateway);
-        self.writers[usize::from(partition)].get_or_insert_with(|| {
-            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
-            writer.begin(&origin.tenant, &origin.sender);
-            writer
-        })
-    }
-
-    fn refuse(&mut self, reason: RefusalReason, count: u64) {
-        if count == 0 {
-            return;
-        }
-        match self.written.refused.iter_mut().find(|(had, _)| *had == reason) {
-            Some((_, had)) => *had += count,
-            None => self.written.refused.push((reason, count)),
-        }
-    }
-
-    fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let mut records = Vec::new();
-        for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
-            if let Some(mut writer) = writer {
-                let payload = Bytes::from(writer.finish(self.symbols)?);
-                self.gateway.give_back(writer);
-                records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
-            }
-        }
-        Ok((records, self.written))
     }
 }

@@ -13,19 +13,19 @@ use super::relay::{Mode, Relay};
 
 const RULES: [&str; 5] = [
     "sum by (shard, zone) (rate(e2e_work_total[15s]))",
-    "max by (shard) (e2e_level)",
-    "avg by (zone) (e2e_level)",
+    "max by (shard) (last_over_time(e2e_level[15s]))",
+    "avg by (zone) (last_over_time(e2e_level[15s]))",
     "sum by (le) (rate(e2e_latency_bucket[15s]))",
-    "count by (zone) (e2e_level)",
+    "count by (zone) (last_over_time(e2e_level[15s]))",
 ];
 
 const QUERIES: [&str; 6] = [
     "sum by (shard) (rate(e2e_work_total[15s]))",
-    "max by (shard) (e2e_level)",
-    "avg by (zone) (e2e_level)",
+    "max by (shard) (last_over_time(e2e_level[15s]))",
+    "avg by (zone) (last_over_time(e2e_level[15s]))",
     "histogram_quantile(0.9, sum by (le) (rate(e2e_latency_bucket[15s])))",
-    "count(e2e_level)",
-    "sum by (zone) (rate(e2e_work_total{shard!=\"a\"}[15s])) / count by (zone) (e2e_level)",
+    "count(last_over_time(e2e_level[15s]))",
+    "sum by (zone) (rate(e2e_work_total{shard!=\"a\"}[15s])) / count by (zone) (last_over_time(e2e_level[15s]))",
 ];
 
 /// How long a sender is stuck.
@@ -46,8 +46,10 @@ const SCRAPE_TAKES: i64 = 3_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_fault_sender_stuck() {
     let Some(mut world) = World::start().await else { return };
+    eprintln!("DEBUG {} relay", now_ms());
     world.relay.set(Mode::Stuck);
     world.watch(STUCK).await;
+    eprintln!("DEBUG {} relay", now_ms());
     world.relay.set(Mode::Pass);
     let back = Instant::now();
     while !world.newest_are_rewritten().await {
@@ -61,6 +63,7 @@ async fn e2e_fault_sender_stuck() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_fault_sender_dead() {
     let Some(mut world) = World::start().await else { return };
+    eprintln!("DEBUG {} relay", now_ms());
     world.relay.set(Mode::Dead);
     world.watch(AFTER_DEATH).await;
     assert!(!world.newest_are_rewritten().await, "upstream's series went on: {}", world.status().await);
@@ -71,6 +74,7 @@ async fn e2e_fault_sender_dead() {
 #[ignore = "takes seven minutes"]
 async fn e2e_fault_sender_dead_past_the_lookback() {
     let Some(mut world) = World::start().await else { return };
+    eprintln!("DEBUG {} relay", now_ms());
     world.relay.set(Mode::Dead);
     world.watch(PAST_THE_LOOKBACK).await;
     assert!(!world.newest_are_rewritten().await, "upstream's series went on: {}", world.status().await);
@@ -96,7 +100,7 @@ impl World {
         let prometheus = Prometheus::start(&[("shards", exporter.port)], false, relay.port).await?;
         let prefold = Prefold::start(port, &prometheus.api.url, &RULES, "").await;
         let mut world = World { relay, prefold, prometheus, _exporter: exporter, from, answers: BTreeMap::new() };
-        world.prefold.served_by_all(3).await;
+        world.prefold.served_by_all(3, PATIENCE).await;
         while !world.newest_are_rewritten().await {
             world.watch(Duration::from_secs(1)).await;
         }
@@ -109,6 +113,15 @@ impl World {
         let began = Instant::now();
         while began.elapsed() < duration {
             self.prefold.program.check_alive();
+            let lag: Vec<i64> = self
+                .prefold
+                .views()
+                .await
+                .unwrap()
+                .iter()
+                .map(|v| now_ms() - v.status["final_to_ms"].as_i64().unwrap_or(0))
+                .collect();
+            eprintln!("DEBUG {} lag {lag:?}", now_ms());
             for query in QUERIES {
                 self.compare(query).await;
             }

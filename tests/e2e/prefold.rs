@@ -74,17 +74,13 @@ impl Prefold {
         let data = self.api.ask(Method::Get, "/prefold/api/v1/views", &[]).await?.data()?;
         let view = |status: &Value| {
             let bounds = |pair: &Value| (pair[0].as_i64().unwrap(), pair[1].as_i64().unwrap());
-            View {
-                coverage: status["coverage"].as_array().unwrap().iter().map(bounds).collect(),
-                status: status.clone(),
-            }
+            View { coverage: status["coverage"].as_array().unwrap().iter().map(bounds).collect(), status: status.clone() }
         };
         Ok(data.as_array().ok_or("no list of views")?.iter().map(view).collect())
     }
 
     /// Waits until all views serve the same stretch of at least this many grid points; its bounds in ms.
-    pub async fn served_by_all(&mut self, points: i64) -> (i64, i64) {
-        let patience = PATIENCE + Duration::from_secs(60);
+    pub async fn served_by_all(&mut self, points: i64, patience: Duration) -> (i64, i64) {
         wait_for("every view to be served", patience, async || {
             self.program.check_alive();
             let views = self.views().await?;

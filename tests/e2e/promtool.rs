@@ -5,7 +5,7 @@ use std::process::Command;
 use super::exporter::{Exporter, shards};
 use super::http::{Api, Method, Steps, seconds};
 use super::prefold::{Prefold, STEP};
-use super::processes::{free_port, installed};
+use super::processes::{PATIENCE, free_port, installed};
 use super::prometheus::Prometheus;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,9 +13,9 @@ async fn e2e_promtool() {
     let (exporter, port) = (Exporter::start(shards), free_port());
     let Some(promtool) = installed("promtool") else { return };
     let Some(prometheus) = Prometheus::start(&[("shards", exporter.port)], false, port).await else { return };
-    let expr = "max by (shard) (e2e_level)";
+    let expr = "max by (shard) (max_over_time(e2e_level[15s]))";
     let mut prefold = Prefold::start(port, &prometheus.api.url, &[expr], ", trust: always").await;
-    let (from, to) = prefold.served_by_all(3).await;
+    let (from, to) = prefold.served_by_all(3, PATIENCE).await;
     let steps = Steps { from, to, step: STEP };
     let reply = prefold.api.range(Method::Form, expr, steps, &[]).await.unwrap();
     assert_eq!(reply.answer, "rewritten", "{reply:?}");

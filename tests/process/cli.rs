@@ -1,1 +1,151 @@
-//! x
+//! The commands from outside: options, what is printed where, exit status.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::processes::{COUNT_JOB, COUNT_QUERY, Home, finished, prefold};
+
+const BAD_JOB: &str = "{\"name\":\"bad\",\"rules\":[\n  {\"expr\":\"sum(rate(x[1m])\",\"step\":\"2s\"}]}";
+
+fn shipped_jobs() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("jobs")
+}
+
+/// The options that interfaces.md promises for what is there.
+#[test]
+fn help_names_every_option() {
+    let common = ["--help", "--log-format", "--log-level"];
+    for (command, options) in [
+        ("run", &["--config", "--jobs", "--data-dir", "--listen", "--upstream", "--threads"][..]),
+        ("check", &["PATHS", "--schema", "--plan"]),
+        ("test", &["PATHS"]),
+        ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
+        ("demo", &["--series", "--minutes", "--json"]),
+    ] {
+        let (status, help, stderr) = finished(&mut prefold(&[command, "--help"]));
+        assert_eq!((status, stderr.as_str()), (0, ""), "{command}");
+        for option in options.iter().chain(&common) {
+            assert!(help.contains(option), "{command} --help does not name {option}:\n{help}");
+        }
+        let (status, all, _) = finished(&mut prefold(&["--help"]));
+        assert!(status == 0 && all.contains(&format!("  {command} ")), "{all}");
+    }
+    let (status, version, _) = finished(&mut prefold(&["--version"]));
+    assert_eq!((status, version.trim_end()), (0, concat!("prefold ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn check_says_what_is_wrong_and_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |arguments: &[&str]| {
+        let mut command = prefold(&["check"]);
+        finished(command.args(arguments).current_dir(dir.path()))
+    };
+    fs::write(dir.path().join("good.json"), COUNT_JOB).unwrap();
+    let (status, stdout, stderr) = check(&["good.json"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, format!("good.json: job count, rules: 1\n  0 = {COUNT_QUERY} every 1s\n"));
+    let (status, plan, _) = check(&["--plan", "."]);
+    assert!(status == 0 && plan.contains("view "), "{plan}");
+    fs::write(dir.path().join("bad.json"), BAD_JOB).unwrap();
+    fs::write(dir.path().join("c.yaml"), "jbos: x\n").unwrap();
+    let (status, stdout, stderr) = check(&["."]);
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    for words in ["c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?", "bad.json:2:27: rules[0].expr: unclosed left"] {
+        assert!(stderr.contains(words), "{stderr}");
+    }
+    let (status, _, stderr) = check(&["absent.json"]);
+    assert!(status == 3 && stderr.contains("absent.json"), "{stderr}");
+    assert_eq!(check(&[]).0, 2);
+    let (status, schema, _) = check(&["--schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(status == 0 && schema["properties"]["rules"].is_object());
+}
+
+#[test]
+fn the_shipped_jobs_are_good_and_pass_their_tests() {
+    let jobs = shipped_jobs();
+    let (status, stdout, stderr) = finished(prefold(&["test"]).arg(&jobs));
+    assert_eq!(status, 0, "{stdout}{stderr}");
+    let count = stdout.lines().filter(|line| line.starts_with("PASS ")).count();
+    assert!(count >= 3 && stdout.ends_with(&format!("{count} passed, 0 failed\n")), "{stdout}");
+    assert_eq!(finished(prefold(&["check"]).arg(&jobs)).0, 0);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("count.json"), COUNT_JOB).unwrap();
+    let tested = |script: &str| {
+        fs::write(dir.path().join("count.test"), script).unwrap();
+        finished(prefold(&["test"]).arg(dir.path()))
+    };
+    let script = "load 1s\n  c_total{g=\"a\"} 0+1x30\n\neval instant at 20s sum by (g) (count_over_time(c_total[10s]))\n  {g=\"a\"} ";
+    let (status, stdout, _) = tested(&format!("{script}10\n"));
+    assert!(status == 0 && stdout.ends_with("1 passed, 0 failed\n"), "{stdout}");
+    let (status, stdout, _) = tested(&format!("{script}11\n"));
+    assert!(status == 1 && stdout.contains("FAIL") && stdout.contains("count.test:4"), "{stdout}");
+    let (status, stdout, _) = tested("nonsense\n");
+    assert!(status == 1 && stdout.contains("FAIL"), "{stdout}");
+}
+
+#[tokio::test]
+async fn explain_names_the_view_or_the_reason() {
+    let home = Home::new(&[("count.json", COUNT_JOB)], "");
+    let running = home.start().await;
+    let (jobs, server) = (home.jobs().display().to_string(), running.base().to_owned());
+    let explain = |query: &str, arguments: &[&str]| {
+        let mut command = prefold(&["explain", query]);
+        finished(command.args(arguments))
+    };
+    let narrower = "sum by (g) (count_over_time(c_total{g=\"a\"}[10s])) * 2";
+    for (query, status, whole, slug) in [
+        (COUNT_QUERY, 0, true, ""),
+        (narrower, 0, true, ""),
+        ("sum by (g) (count_over_time(c_total[11s]))", 1, false, "window-differs"),
+        ("sum by (h) (count_over_time(c_total[10s]))", 1, false, "grouping-too-coarse"),
+        ("up", 1, false, "no-view-for-metric"),
+    ] {
+        let (found, stdout, stderr) = explain(query, &["--jobs", &jobs, "--json"]);
+        assert_eq!(found, status, "{query}: {stdout}{stderr}");
+        assert_eq!(stdout.lines().count(), 1, "{stdout}");
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(json["whole"], whole, "{query}: {json}");
+        assert_eq!(json["refusals"][0]["slug"].as_str().unwrap_or_default(), slug, "{query}: {json}");
+        let (found, stdout, _) = explain(query, &["--jobs", &jobs]);
+        assert!(found == status && stdout.contains(query), "{stdout}");
+        let (found, asked, stderr) = explain(query, &["--server", &server, "--json", "--time", "0"]);
+        assert_eq!(found, status, "the same question to a server: {asked}{stderr}");
+        let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+        let asked = asked.get("data").unwrap_or(&asked);
+        assert_eq!(asked["whole"], whole, "{query}: {asked}");
+    }
+    let off_grid = explain(COUNT_QUERY, &["--jobs", &jobs, "--json", "--time", "0.5"]);
+    assert!(off_grid.0 == 1 && off_grid.1.contains("step-off-grid"), "{off_grid:?}");
+    let range = explain(COUNT_QUERY, &["--jobs", &jobs, "--start", "0", "--end", "60", "--step", "10s"]);
+    assert_eq!(range.0, 0, "{range:?}");
+    for (query, arguments, status) in [
+        ("sum(", &["--jobs", jobs.as_str()][..], 2),
+        ("up", &["--time", "yesterday"], 2),
+        ("up", &["--start", "0"], 2),
+        ("up", &["--jobs", "x", "--server", "y"], 2),
+        ("up", &["--server", "http://127.0.0.1:1"], 3),
+    ] {
+        let (found, stdout, stderr) = explain(query, arguments);
+        assert_eq!((found, stdout.as_str(), stderr.is_empty()), (status, "", false), "{query} {arguments:?}: {stderr}");
+    }
+    fs::write(home.jobs().join("bad.json"), BAD_JOB).unwrap();
+    let (found, _, stderr) = explain("up", &["--jobs", &jobs]);
+    assert!(found == 3 && stderr.contains("bad.json:2:27"), "{stderr}");
+}
+
+#[test]
+fn the_demo_is_equal_and_one_line_of_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = prefold(&["demo", "--series", "1000", "--minutes", "2", "--json"]);
+    let (status, stdout, stderr) = finished(command.current_dir(dir.path()));
+    assert_eq!((status, stdout.lines().count()), (0, 1), "{stdout}{stderr}");
+    let outcome: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(outcome["equal"], true, "{outcome}");
+    assert!(outcome["points"].as_u64().unwrap() > 0 && outcome["raw"]["samples"].as_u64().unwrap() > 1000, "{outcome}");
+    assert!(outcome["raw"]["series"].as_u64() > outcome["preaggregated"]["series"].as_u64(), "{outcome}");
+    assert!(outcome["speedup"].is_number());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the demo leaves nothing behind");
+    assert_eq!(finished(&mut prefold(&["demo", "--series", "1"])).0, 2);
+}

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Random;
 use super::processes::{Home, Results, Running, answered, body_v1, body_v2, labels, now_ms, results, sample};
 
-const KILLS: usize = 12;
+const KILLS: usize = 16;
 
 const SENDERS: u64 = 6;
 
@@ -157,7 +157,7 @@ async fn torment(home: &Home, base: &watch::Sender<String>, random: &mut Random)
         } else {
             running.listening().await.unwrap();
             base.send_replace(running.base().to_owned());
-            tokio::time::sleep(Duration::from_millis(200 + random.below(4_000))).await;
+            tokio::time::sleep(Duration::from_millis(200 + random.below(5_000))).await;
         }
         assert!(running.is_alive(), "it ended on its own after {kill} kills");
         running.kill();
@@ -231,7 +231,7 @@ fn compare_with_acknowledged(held: &Held, acknowledged: &Acknowledged, from: i64
     for rule in &RULES {
         for t in grid(from, to, rule.step) {
             let reasons = &held.uncovered[rule.query][&t];
-            let known = ["late", "overdue", "sender-new", "gone"];
+            let known = ["late", "overdue", "gone", "sender-new", "new-view"];
             assert!(reasons.iter().all(|reason| known.contains(&reason.as_str())), "{} at {t}: {reasons:?}", rule.query);
             if reasons.iter().any(|reason| reason == "late") {
                 passed_over += 1;
@@ -286,8 +286,7 @@ async fn a_process_killed_at_any_moment_loses_and_doubles_nothing() {
     let (mut random, began) = (Random(seed), Instant::now());
     let home = Home::new(&[("crash.json", JOB)], "");
     let (base, bases) = watch::channel(String::new());
-    let sending =
-        Arc::new(Sending { base: bases, stop: AtomicBool::new(false), retries: 0.into(), repeats: 0.into() });
+    let sending = Arc::new(Sending { base: bases, stop: AtomicBool::new(false), retries: 0.into(), repeats: 0.into() });
     let senders: Vec<_> = (0..SENDERS).map(|n| tokio::spawn(send(n, random.next(), Arc::clone(&sending)))).collect();
     let mut running = torment(&home, &base, &mut random).await;
     tokio::time::sleep(Duration::from_millis(random.below(2_000))).await;

@@ -46,6 +46,17 @@ pub fn finished(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
+/// A file or folder of the corpora: in PREFOLD_CORPORA, or beside the repository. None, with a message, where there are none.
+pub fn corpus(path: &str) -> Option<PathBuf> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
+    let folder = std::env::var_os("PREFOLD_CORPORA").map_or_else(beside, PathBuf::from);
+    if !folder.is_dir() {
+        println!("skipped: no corpora at {}", folder.display());
+        return None;
+    }
+    Some(folder.join(path))
+}
+
 /// Waits for a condition.
 pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -110,10 +121,12 @@ impl Home {
         Running { child, logged, client, base: String::new() }
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts it and waits until it answers queries.
     pub async fn start(&self) -> Running {
         let mut running = self.spawn();
         running.listening().await.unwrap();
+        until("queries to be answered", async || (running.get("/api/v1/query?query=1").await.status == 200).then_some(()))
+            .await;
         running
     }
 }
@@ -276,7 +289,10 @@ impl Running {
     /// A counter or gauge of /metrics; 0 while it is not there.
     pub async fn metric(&self, name_and_labels: &str) -> f64 {
         let text = self.get("/metrics").await.text;
-        let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
+        let value = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name_and_labels)?;
+            rest.strip_prefix("{}").unwrap_or(rest).strip_prefix(' ')
+        });
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 }

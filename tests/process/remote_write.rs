@@ -9,9 +9,7 @@ use prefold::wire::snappy;
 use prost::Message;
 
 use super::Random;
-use super::processes::{
-    Answer, COUNT_JOB, COUNT_QUERY, Home, Running, body_v1, body_v2, counted, labels, now_ms, sample,
-};
+use super::processes::{Answer, COUNT_JOB, COUNT_QUERY, Home, Running, body_v1, body_v2, counted, labels, now_ms, sample};
 
 const V1: &str = "application/x-protobuf;proto=prometheus.WriteRequest";
 const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
@@ -83,7 +81,10 @@ async fn post(running: &Running, content_type: &str, encoded: &[u8]) -> Answer {
 async fn refused(running: &Running) -> BTreeMap<String, f64> {
     let text = running.get("/metrics").await.text;
     let lines = text.lines().filter_map(|line| line.strip_prefix("prefold_ingest_refused_total{reason=\""));
-    lines.map(|line| line.split_once("\"} ").unwrap()).map(|(reason, count)| (reason.to_owned(), count.parse().unwrap())).collect()
+    lines
+        .map(|line| line.split_once("\"} ").unwrap())
+        .map(|(reason, count)| (reason.to_owned(), count.parse().unwrap()))
+        .collect()
 }
 
 /// The reasons whose counts grew, with how much.
@@ -136,7 +137,8 @@ async fn headers_decide_what_a_body_is() {
         assert_eq!(answer.status, *status, "{case}");
         assert_eq!(answer.text.is_empty(), *status == 204, "{case}");
         assert!(answer.text.contains(reason), "{case}");
-        let expected: Vec<(String, f64)> = Some((reason.to_string(), 1.0)).filter(|_| !reason.is_empty()).into_iter().collect();
+        let expected: Vec<(String, f64)> =
+            Some((reason.to_string(), 1.0)).filter(|_| !reason.is_empty()).into_iter().collect();
         assert_eq!(grown(&before, &refused(&running).await), expected, "{case}");
     }
 }
@@ -160,7 +162,13 @@ async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
     };
     let table: Vec<(&str, Vec<Sent>, u16, Vec<(&str, f64)>, u64)> = vec![
         ("nothing but a name", vec![sent(&[("__name__", "x")])], 204, vec![], 1),
-        ("dots, spaces, line breaks", vec![sent(&[("__name__", "x.y"), ("a b", "c\nd"), ("é", "\u{1F600}")])], 204, vec![], 1),
+        (
+            "dots, spaces, line breaks",
+            vec![sent(&[("__name__", "x.y"), ("a b", "c\nd"), ("é", "\u{1F600}")])],
+            204,
+            vec![],
+            1,
+        ),
         ("an empty value is an absent label", vec![sent(&[("__name__", "x"), ("a", ""), ("b", "1")])], 204, vec![], 1),
         ("special floats", vec![with(&floats)], 204, vec![], 6),
         ("no name", vec![good(), sent(&[("a", "1")])], 400, vec![("metric-name-missing", 1.0)], 1),
@@ -195,13 +203,7 @@ async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
             vec![("too-many-labels", 1.0)],
             1,
         ),
-        (
-            "no samples",
-            vec![with(&|one: &mut Sent| one.samples.clear()), good()],
-            400,
-            vec![("no-samples", 1.0)],
-            1,
-        ),
+        ("no samples", vec![with(&|one: &mut Sent| one.samples.clear()), good()], 400, vec![("no-samples", 1.0)], 1),
         (
             "native histograms",
             vec![
@@ -230,7 +232,8 @@ async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
             let answer = post(&running, content_type, &encoded).await;
             let case = format!("{name}, {content_type}: {answer:?}");
             assert_eq!(answer.status, *status, "{case}");
-            let expected: Vec<(String, f64)> = reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+            let expected: Vec<(String, f64)> =
+                reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
             assert_eq!(grown(&before, &refused(&running).await), expected, "{case}");
             assert!(reasons.iter().all(|(reason, count)| answer.text.contains(&format!("{count} x {reason}"))), "{case}");
             check_written(&answer, content_type, *written);
@@ -260,8 +263,7 @@ async fn the_good_part_of_a_bad_request_is_in_the_results() {
         // Every time is sent twice: once in each version, in another order of labels.
         one.samples = vec![(t + i64::from(n / 2), 1.0)];
         let bad = sent(&[("nameless", "1")]);
-        let (content_type, encoded) =
-            if n % 2 == 0 { (V1, encoded_v1(&[bad, one])) } else { (V2, encoded_v2(&[one, bad])) };
+        let (content_type, encoded) = if n % 2 == 0 { (V1, encoded_v1(&[bad, one])) } else { (V2, encoded_v2(&[one, bad])) };
         let answer = post(&running, content_type, &encoded).await;
         assert_eq!(answer.status, 400, "{answer:?}");
     }
@@ -300,7 +302,10 @@ async fn times_at_the_ends_of_the_world_do_no_harm() {
             let answer = post(&running, content_type, &encoded).await;
             assert!(answer.status < 500, "{time}: {answer:?}");
         }
-        assert_eq!(running.write(&[(labels(&[("__name__", "c_total"), ("g", "usual")]), vec![sample(t, 1.0)])]).await.status, 204);
+        assert_eq!(
+            running.write(&[(labels(&[("__name__", "c_total"), ("g", "usual")]), vec![sample(t, 1.0)])]).await.status,
+            204
+        );
     }
     let at = (t / 1000 + 2) * 1000;
     running.final_to(1, at).await;
