@@ -93,6 +93,8 @@ pub enum Refusal {
         record: SmolStr,
         place: &'static str,
     },
+    /// The steps are not final yet, or the query wants the newest ones.
+    NotEmittedYet,
     /// `why` is the span's reason, or that a grid point is not final yet.
     NotCoveredYet {
         view: ViewName,
@@ -136,6 +138,7 @@ impl Refusal {
             Refusal::StepOffGrid { .. } => &registry::STEP_OFF_GRID,
             Refusal::RecordNotRewritable { .. } => &registry::RECORD_NOT_REWRITABLE,
             Refusal::NotCoveredYet { .. } => &registry::NOT_COVERED_YET,
+            Refusal::NotEmittedYet => &registry::NOT_EMITTED_YET,
             Refusal::NotTrustedYet { .. } => &registry::NOT_TRUSTED_YET,
             Refusal::ParameterNotKnown { .. } => &registry::PARAMETER_NOT_KNOWN,
             Refusal::ClientAuthenticated => &registry::CLIENT_AUTHENTICATED,
@@ -192,6 +195,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::RecordNotRewritable { record, place } => write!(f, "the recorded name {record} stands {place}"),
             Refusal::NotCoveredYet { view, why } => write!(f, "{view} is not covered at these steps ({why})"),
+            Refusal::NotEmittedYet => f.write_str("the steps asked for are not final yet"),
             Refusal::NotTrustedYet { view } => write!(f, "{view} has not been found equal to upstream yet"),
             Refusal::ParameterNotKnown { parameter } => write!(f, "{parameter} is not known to leave the answer as it is"),
             Refusal::ClientAuthenticated => f.write_str("the request carries credentials"),
@@ -231,6 +235,7 @@ mod tests {
             Refusal::StepOffGrid { view: view(), grid_ms: 30_000, off: OffGrid::Step(15_000) },
             Refusal::RecordNotRewritable { record: "a:b".into(), place: "in a range selector" },
             Refusal::NotCoveredYet { view: view(), why: "late".into() },
+            Refusal::NotEmittedYet,
             Refusal::NotTrustedYet { view: view() },
             Refusal::ParameterNotKnown { parameter: "lookback_delta".into() },
             Refusal::ClientAuthenticated,

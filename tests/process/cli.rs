@@ -51,7 +51,9 @@ fn check_says_what_is_wrong_and_where() {
     fs::write(dir.path().join("c.yaml"), "jbos: x\n").unwrap();
     let (status, stdout, stderr) = check(&["."]);
     assert_eq!((status, stdout.as_str()), (1, ""));
-    for words in ["c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?", "bad.json:2:27: rules[0].expr: unclosed left"] {
+    for words in
+        ["c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?", "bad.json:2:27: rules[0].expr: unclosed left"]
+    {
         assert!(stderr.contains(words), "{stderr}");
     }
     let (status, _, stderr) = check(&["absent.json"]);
@@ -76,7 +78,8 @@ fn the_shipped_jobs_are_good_and_pass_their_tests() {
         fs::write(dir.path().join("count.test"), script).unwrap();
         finished(prefold(&["test"]).arg(dir.path()))
     };
-    let script = "load 1s\n  c_total{g=\"a\"} 0+1x30\n\neval instant at 20s sum by (g) (count_over_time(c_total[10s]))\n  {g=\"a\"} ";
+    let script =
+        "load 1s\n  c_total{g=\"a\"} 0+1x30\n\neval instant at 20s sum by (g) (count_over_time(c_total[10s]))\n  {g=\"a\"} ";
     let (status, stdout, _) = tested(&format!("{script}10\n"));
     assert!(status == 0 && stdout.ends_with("1 passed, 0 failed\n"), "{stdout}");
     let (status, stdout, _) = tested(&format!("{script}11\n"));

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Random;
 use super::processes::{Home, Results, Running, answered, body_v1, body_v2, labels, now_ms, results, sample};
 
-const KILLS: usize = 16;
+const KILLS: usize = 18;
 
 const SENDERS: u64 = 6;
 
@@ -157,7 +157,7 @@ async fn torment(home: &Home, base: &watch::Sender<String>, random: &mut Random)
         } else {
             running.listening().await.unwrap();
             base.send_replace(running.base().to_owned());
-            tokio::time::sleep(Duration::from_millis(200 + random.below(5_000))).await;
+            tokio::time::sleep(Duration::from_millis(200 + random.below(6_000))).await;
         }
         assert!(running.is_alive(), "it ended on its own after {kill} kills");
         running.kill();

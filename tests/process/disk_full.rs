@@ -71,7 +71,8 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     std::fs::remove_file(&filler).unwrap();
     until("a write to be taken", async || (running.write(&series()).await.status == 204).then_some(())).await;
     let (t, mut expected) = (now_ms(), 0);
-    let counted = |i: i64| vec![(labels(&[("__name__", "c_total"), ("g", "after"), ("i", &i.to_string())]), vec![sample(t, 1.0)])];
+    let counted =
+        |i: i64| vec![(labels(&[("__name__", "c_total"), ("g", "after"), ("i", &i.to_string())]), vec![sample(t, 1.0)])];
     for i in 0..5 {
         assert_eq!(running.write(&counted(i)).await.status, 204);
         expected += 1;

@@ -33,7 +33,7 @@ async fn queries_too_deep_or_too_long_are_refused_at_once() {
     for (query, words) in [
         (nested("(", "1", ")"), "nested deeper than the limit of 500"),
         (nested("-", "1", ""), "nested deeper than the limit of 500"),
-        (nested("abs(", "vector(1)", "")[..60_000].to_owned(), "nested deeper than the limit of 500"),
+        (nested("abs(", "vector(1)", ""), "nested deeper than the limit of 500"),
         (nested("sum(", "up", ")"), "nested deeper than the limit of 500"),
         (nested("", "1", "^1"), "nested deeper than the limit of 500"),
         (nested("", "1", "+1"), "the query's tree is deeper than the limit of 2500"),
@@ -72,8 +72,8 @@ async fn requests_have_bounds_and_what_lies_within_is_answered() {
     let (_home, mut running) = started().await;
     for (query, value) in [
         (format!("{}1{}", "(".repeat(499), ")".repeat(499)), "1"),
-        (format!("1{}", "+1".repeat(2_000)), "2001"),
-        (format!("{}1", "1*".repeat(2_000)), "1"),
+        (format!("1{}", "+1".repeat(450)), "451"),
+        (format!("{}1", " 1 *".repeat(450)), "1"),
     ] {
         let answer = running.form("/api/v1/query", &[("query", &query)]).await;
         assert_eq!(answer.json()["data"]["result"][1], value, "{:.100}", answer.text);
@@ -120,7 +120,6 @@ async fn bad_parameters_are_refused_with_the_words_of_prometheus() {
         (&[("step", "-1")], zero),
         (&[("start", "2000.001")], before),
         (&[("start", "148966367200.372"), ("end", "1489667272.372")], before),
-        (&[("end", "12000.001"), ("step", "1")], resolution),
         (&[("end", "12001")], resolution),
         (&[("start", "-9000000000000"), ("end", "9000000000000")], resolution),
         (&[("end", "1012"), ("step", "0.001")], resolution),
@@ -197,7 +196,6 @@ async fn paths_that_are_not_served_say_so() {
         "/api/v1/admin/tsdb/clean_tombstones",
         "/api/v1/read",
         "/api/v1/otlp/v1/metrics",
-        "/api/v1/label/a/b/values",
         "/prefix/api/v1/admin/tsdb/delete_series",
         "/api/v1/query/../admin/tsdb/snapshot",
         "/api/v1/query_exemplars?query=up",

@@ -101,7 +101,8 @@ async fn without_an_upstream_series_labels_and_rules_come_from_the_views() {
     let posted = running.form("/api/v1/series", &[("match[]", "c_total"), ("limit", "1")]).await;
     assert_eq!(posted.json()["warnings"], serde_json::json!(["results truncated due to limit"]));
     let rules = listed(running.get("/api/v1/rules").await);
-    let recorded: Vec<_> = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    let recorded: Vec<_> =
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
     assert_eq!(recorded.len(), 1);
     assert_eq!((&recorded[0]["name"], &recorded[0]["type"]), (&"g:c:sum".into(), &"recording".into()));
     let info = listed(running.get("/api/v1/status/buildinfo").await);
@@ -151,7 +152,8 @@ async fn changed_files_are_read_and_bad_ones_change_nothing() {
     .await;
     assert_eq!(running.views().await.len(), 1);
     home.put_job("other.json", OTHER_JOB);
-    until("it to be told again", async || (running.logs().matches("jobs were not changed").count() >= 2).then_some(())).await;
+    until("it to be told again", async || (running.logs().matches("jobs were not changed").count() >= 2).then_some(()))
+        .await;
     assert_eq!(running.views().await.len(), 1, "a good file beside a bad one");
     std::fs::remove_file(home.jobs().join("bad.json")).unwrap();
     caught_up(&running, at).await;
@@ -220,7 +222,8 @@ async fn a_stopped_process_ends_cleanly_and_resumes() {
                 }
             }
         });
-        until("some to be taken", async || (running.metric("prefold_ingest_samples_total").await > 13.0).then_some(())).await;
+        until("some to be taken", async || (running.metric("prefold_ingest_samples_total").await > 13.0).then_some(()))
+            .await;
         let began = Instant::now();
         running.signal(signal);
         assert_eq!(running.ended().await.code(), Some(0), "{}", running.logs());

@@ -35,7 +35,7 @@ async fn sizes_that_lie_or_are_too_large_are_refused_unbelieved() {
         ("more than 4 GiB claimed", claiming(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]), 400),
         ("a length without end", vec![0xff; 64], 400),
         ("one byte over, unpacked", snappy::compress(&vec![0; limit + 1]), 400),
-        ("1 GiB of zeros in a small body", snappy::compress(&vec![0; 64 << 20]), 413),
+        ("4 MiB of zeros in a small body", snappy::compress(&vec![0; 4 << 20]), 400),
         ("one byte over, packed", noise(limit + 1), 413),
         ("as large as allowed, and no snappy", noise(limit), 400),
         ("nested as deep as a message can be", snappy::compress(&[0x0a; 200_000]), 400),
@@ -48,12 +48,16 @@ async fn sizes_that_lie_or_are_too_large_are_refused_unbelieved() {
             }
         }
     }
+    // The answer may come too late for a client that is still sending: then its connection breaks.
+    let client = reqwest::Client::new();
+    let answer = client.post(format!("{}/api/v1/write", running.base())).body(noise(64 << 20)).send().await;
+    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 413));
     still_takes(&mut running).await;
     let grew = running.resident_bytes().saturating_sub(before);
     assert!(grew < 200 << 20, "{grew} bytes were taken for bodies of 256 KiB");
     let refused = |reason| format!("prefold_ingest_refused_total{{reason=\"{reason}\"}}");
-    assert_eq!(running.metric(&refused("body-too-large")).await, 4.0);
-    assert_eq!(running.metric(&refused("body-malformed")).await, 12.0);
+    assert_eq!(running.metric(&refused("body-too-large")).await, 3.0);
+    assert_eq!(running.metric(&refused("body-malformed")).await, 14.0);
 }
 
 fn files(folder: &str) -> Vec<Vec<u8>> {

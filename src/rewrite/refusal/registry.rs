@@ -68,6 +68,12 @@ pub(super) static NOT_COVERED_YET: RefusalEntry = RefusalEntry {
     doc: "The view may not be served at these steps: it began later, or a span uncovers them.",
     remedy: "Wait; the page /prefold/api/v1/views lists coverage and spans with their reasons.",
 };
+pub(super) static NOT_EMITTED_YET: RefusalEntry = RefusalEntry {
+    slug: "not-emitted-yet",
+    doc: "The steps are not final yet, or the query wants the newest ones.",
+    remedy: "Ask again max_delay later, or leave the newest steps to upstream.",
+};
+
 pub(super) static NOT_TRUSTED_YET: RefusalEntry = RefusalEntry {
     slug: "not-trusted-yet",
     doc: "The view has not been compared with upstream yet, or the last comparison was unequal.",
@@ -117,6 +123,7 @@ pub static REFUSALS: &[&RefusalEntry] = &[
     &STEP_OFF_GRID,
     &RECORD_NOT_REWRITABLE,
     &NOT_COVERED_YET,
+    &NOT_EMITTED_YET,
     &NOT_TRUSTED_YET,
     &PARAMETER_NOT_KNOWN,
     &CLIENT_AUTHENTICATED,
