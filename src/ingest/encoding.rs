@@ -4,22 +4,18 @@
 //! checked and sorted.
 
 use bytes::Bytes;
+use parking_lot::RwLockReadGuard;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::gateway::{Gateway, Origin, Written};
 use super::limits::{RefusalReason, check_labels};
+use super::series_cache::{Cached, SeriesCache};
 use crate::log::NewRecord;
 use crate::model::{Labels, PartitionId, Sample, SeriesId, Timestamp};
 use crate::wire::WireError;
 use crate::wire::record::{InternedLabels, RecordWriter, SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
-
-/// A label set seen before.
-pub(super) enum Cached {
-    Series { id: SeriesId, partition: u16, labels: InternedLabels },
-    Refused(RefusalReason),
-}
 
 /// Why a request could not be turned into records.
 pub(super) enum EncodeError {
@@ -65,6 +61,12 @@ pub(super) struct Encoding<'g> {
     newest: Vec<Option<Timestamp>>,
     written: Written,
     buffer: Vec<u8>,
+    /// The cache as the request found it.
+    cache: RwLockReadGuard<'g, SeriesCache>,
+    /// Where the next series probably stands in it.
+    next: usize,
+    /// Series it did not hold, or not with symbols of this table.
+    fresh: Vec<(u128, Cached)>,
 }
 
 impl<'g> Encoding<'g> {
@@ -79,6 +81,9 @@ impl<'g> Encoding<'g> {
             newest: vec![None; partitions],
             written: Written::default(),
             buffer: Vec::new(),
+            cache: gateway.cache.read(),
+            next: 0,
+            fresh: Vec::new(),
         }
     }
 
@@ -118,20 +123,17 @@ impl<'g> Encoding<'g> {
         labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
         content: Content<'_>,
     ) -> Result<(), TableFull> {
-        let gateway = self.gateway;
-        if let Some(cached) = gateway.cache.get(&key) {
-            let usable = match &*cached {
-                Cached::Series { labels, .. } => labels.ids(self.symbols).is_some(),
-                Cached::Refused(_) => true,
-            };
-            if usable {
+        let mut next = self.next;
+        let known = self.cache.find(key, &mut next).filter(|cached| cached.is_of(self.symbols)).cloned();
+        self.next = next;
+        match known {
+            Some(known) => self.take_known(&known, content),
+            None => {
+                let cached = self.look_at(labels())?;
                 self.take_known(&cached, content);
-                return Ok(());
+                self.fresh.push((key, cached));
             }
         }
-        let known = self.look_at(labels())?;
-        self.take_known(&known, content);
-        gateway.cache.insert(key, known);
         Ok(())
     }
 
@@ -152,9 +154,9 @@ impl<'g> Encoding<'g> {
         })
     }
 
-    fn take_known(&mut self, cached: &Cached, content: Content<'_>) {
+    fn take_known(&mut self, known: &Cached, content: Content<'_>) {
         self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
-        match cached {
+        match known {
             Cached::Refused(reason) => {
                 self.refuse(*reason, 1);
                 if reason.upstream_may_have_it() {
@@ -213,6 +215,12 @@ impl<'g> Encoding<'g> {
                 self.gateway.give_back(writer);
                 records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
             }
+        }
+        let gateway = self.gateway;
+        drop(self.cache);
+        if !self.fresh.is_empty() {
+            let mut cache = gateway.cache.write();
+            self.fresh.into_iter().for_each(|(key, cached)| cache.insert(key, cached));
         }
         Ok((records, self.written))
     }

@@ -9,20 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use smol_str::SmolStr;
 
-use super::encoding::{Cached, EncodeError, Encoding};
+use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
+use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::labels::SeriesIdBuild;
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
 use crate::wire::WireError;
 use crate::wire::record::{Interner, RecordWriter, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
-
-/// Label sets remembered; at about 200 bytes each.
-const CACHED_SERIES_MAX: usize = 2_000_000;
 
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
@@ -51,7 +49,8 @@ pub struct Gateway {
     pub(super) log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
     pub(super) options: GatewayOptions,
-    pub(super) cache: DashMap<u128, Cached, SeriesIdBuild>,
+    /// Read once per request, written when one brought new series.
+    pub(super) cache: RwLock<SeriesCache>,
     interner: Interner,
     /// Record writers between requests: each has grown to the symbol table's size.
     pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
@@ -127,7 +126,7 @@ impl Gateway {
             log,
             clock,
             options,
-            cache: DashMap::default(),
+            cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
             writers: parking_lot::Mutex::default(),
             senders: DashMap::new(),
@@ -141,7 +140,7 @@ impl Gateway {
 
     /// Label sets remembered now.
     pub fn cached_series(&self) -> usize {
-        self.cache.len()
+        self.cache.read().len()
     }
 
     /// Takes a decompressed request: what is valid is durable when this returns, and what is not is told.
@@ -187,9 +186,6 @@ impl Gateway {
     }
 
     fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WireError> {
-        if self.cache.len() >= CACHED_SERIES_MAX {
-            self.cache.clear();
-        }
         let origin = self.named_origin(origin, protocol, body)?;
         let encoded = self.with_table(|table| {
             let mut encoding = Encoding::new(self, &origin, table);

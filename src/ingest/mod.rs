@@ -6,3 +6,4 @@ pub mod gateway;
 pub mod limits;
 pub mod remote_write;
 pub mod scrape;
+mod series_cache;

@@ -112,7 +112,7 @@ async fn send(number: u64, seed: u64, sending: Arc<Sending>) -> Acknowledged {
                 body.push((labels.clone(), vec![sample(newest - 2, *value), sample(newest, *value + 1.0)]));
             }
         }
-        let (bytes, version) = if number % 2 == 0 { (body_v1(&body), 1) } else { (body_v2(&body), 2) };
+        let (bytes, version) = if number.is_multiple_of(2) { (body_v1(&body), 1) } else { (body_v2(&body), 2) };
         deliver(&client, number, version, &bytes, &sending).await;
         for (labels, samples) in body {
             acknowledged.entry(labels).or_default().extend(samples);

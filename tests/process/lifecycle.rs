@@ -122,10 +122,10 @@ async fn listed(running: &Running, query: &str, there: bool) {
 }
 
 /// Samples now, final in one view; the grid point that shows them.
-async fn written(running: &Running, views: usize) -> i64 {
+async fn written(running: &Running, views: usize, group: &str) -> i64 {
     let t = now_ms();
     let samples = vec![sample(t - 2, 5.0), sample(t - 1, 6.0), sample(t, 7.0)];
-    assert_eq!(running.write(&[(labels(&[("__name__", "c_total"), ("g", "old")]), samples)]).await.status, 204);
+    assert_eq!(running.write(&[(labels(&[("__name__", "c_total"), ("g", group)]), samples)]).await.status, 204);
     let at = (t / 1000 + 1) * 1000;
     running.final_to(views, at).await;
     at
@@ -144,7 +144,7 @@ async fn caught_up(running: &Running, at: i64) {
 async fn changed_files_are_read_and_bad_ones_change_nothing() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "");
     let mut running = home.start().await;
-    let at = written(&running, 1).await;
+    let at = written(&running, 1, "old").await;
     home.put_job("bad.json", BAD_JOB);
     until("the bad file to be told", async || {
         running.logs().contains("bad.json:2:27: rules[0].expr: unclosed left parenthesis").then_some(())
@@ -159,7 +159,7 @@ async fn changed_files_are_read_and_bad_ones_change_nothing() {
     caught_up(&running, at).await;
     std::fs::remove_file(home.jobs().join("other.json")).unwrap();
     listed(&running, OTHER_QUERY, false).await;
-    written(&running, 1).await;
+    written(&running, 1, "old").await;
     assert!(running.is_alive());
 }
 
@@ -207,7 +207,7 @@ async fn a_stopped_process_ends_cleanly_and_resumes() {
     for signal in ["TERM", "INT"] {
         let home = Home::new(&[("count.json", COUNT_JOB)], "");
         let mut running = home.start().await;
-        let at = written(&running, 1).await;
+        let at = written(&running, 1, "old").await;
         let before = running.results(COUNT_QUERY, at, at, 1000).await;
         let (url, t) = (format!("{}/api/v1/write", running.base()), now_ms());
         let writing = tokio::spawn(async move {
@@ -239,7 +239,7 @@ async fn a_stopped_process_ends_cleanly_and_resumes() {
         let found = &resumed.results(COUNT_QUERY, all, all, 1000).await[r#"{"g":"late"}"#][&all];
         // One more may have been taken without its sender being told.
         assert!([taken.to_string(), (taken + 1).to_string()].contains(found), "{taken} taken, {found} counted");
-        let later = written(&resumed, 1).await;
-        assert_eq!(resumed.results(COUNT_QUERY, later, later, 1000).await[r#"{"g":"old"}"#][&later], "3");
+        let later = written(&resumed, 1, "new").await;
+        assert_eq!(resumed.results(COUNT_QUERY, later, later, 1000).await[r#"{"g":"new"}"#][&later], "3");
     }
 }

@@ -264,10 +264,6 @@ impl Running {
             if final_to.len() == views && final_to.iter().all(|to| to.is_some_and(|to| to >= t)) {
                 return;
             }
-            if std::env::var_os("PREFOLD_NUDGE").is_some() {
-                let one = |n: u32| (labels(&[("__name__", "nudge"), ("n", &n.to_string())]), vec![sample(now_ms(), 1.0)]);
-                self.write(&(0..40).map(one).collect::<Vec<_>>()).await;
-            }
             assert!(began.elapsed() < PATIENCE, "waited for {views} views to be final to {t}: {final_to:?}");
             tokio::time::sleep(LOOK_EVERY).await;
         }

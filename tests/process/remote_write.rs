@@ -93,6 +93,12 @@ fn grown(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Vec<(
     grew.filter(|(_, count)| *count != 0.0).collect()
 }
 
+/// Method, content type, content encoding, body; the status and the reason counted.
+type Announced<'a> = (&'a str, &'a str, &'a str, &'a [u8], u16, &'a str);
+
+/// Name, series of one request; the status, what is counted as refused, and how many samples are written.
+type Judged<'a> = (&'a str, Vec<Sent>, u16, Vec<(&'a str, f64)>, u64);
+
 /// Headers are judged before the body, which is rubbish wherever it must not matter.
 #[tokio::test]
 async fn headers_decide_what_a_body_is() {
@@ -100,7 +106,7 @@ async fn headers_decide_what_a_body_is() {
     let running = home.start().await;
     let (one, two) = (body_v1(&counted("a")), body_v2(&counted("a")));
     let rubbish = b"rubbish".as_slice();
-    let table: &[(&str, &str, &str, &[u8], u16, &str)] = &[
+    let table: &[Announced<'_>] = &[
         ("POST", "", "", &one, 204, ""),
         ("POST", "application/x-protobuf", "", &one, 204, ""),
         ("POST", "", "snappy", &one, 204, ""),
@@ -143,7 +149,7 @@ async fn headers_decide_what_a_body_is() {
     }
 }
 
-/// Series of one request, the status, what must be counted as refused, and how many samples are written. Both versions.
+/// In both versions.
 #[tokio::test]
 async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "");
@@ -160,7 +166,7 @@ async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
         one.labels = vec![("__name__".into(), "floats".into())];
         one.samples = special.iter().zip(now_ms() - 10..).map(|(v, t)| (t, *v)).collect();
     };
-    let table: Vec<(&str, Vec<Sent>, u16, Vec<(&str, f64)>, u64)> = vec![
+    let table: Vec<Judged<'_>> = vec![
         ("nothing but a name", vec![sent(&[("__name__", "x")])], 204, vec![], 1),
         (
             "dots, spaces, line breaks",
