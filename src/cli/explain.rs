@@ -99,11 +99,21 @@ fn ask(server: &str, args: &ExplainArgs) -> ExitCode {
             response.text().await.map_err(|error| error.to_string())
         })
     });
-    match answer {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
+    match answer.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).map_err(|error| error.to_string())) {
+        Ok(envelope) if envelope["status"] == "success" => told(&envelope["data"], args.json),
+        Ok(envelope) => {
+            eprintln!("prefold explain: {}", envelope["error"].as_str().unwrap_or("the server refused the question"));
+            ExitCode::from(2)
         }
         Err(message) => could_not_run("explain", &message),
     }
+}
+
+/// What a server explained: as one line of JSON, or for people.
+fn told(explanation: &serde_json::Value, json: bool) -> ExitCode {
+    match json {
+        true => println!("{explanation}"),
+        false => println!("{explanation:#}"),
+    }
+    ExitCode::from(u8::from(explanation["whole"] != true))
 }

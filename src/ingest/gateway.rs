@@ -151,7 +151,7 @@ impl Gateway {
         let (records, written) = match self.encode(origin, protocol, body) {
             Ok(encoded) => encoded,
             Err(error) => {
-                self.unreadable(origin).await;
+                self.note_unreadable(origin).await;
                 return Err(WriteError::Malformed(error));
             }
         };
@@ -259,12 +259,12 @@ impl Gateway {
     /// # Errors
     /// Always the one given.
     pub async fn unreadable_body(&self, origin: &Origin, error: WireError) -> Result<Written, WriteError> {
-        self.unreadable(origin).await;
+        self.note_unreadable(origin).await;
         Err(WriteError::Malformed(error))
     }
 
     /// A body of a known sender that cannot be read may have held anything: its tenant's views are uncovered around now.
-    async fn unreadable(&self, origin: &Origin) {
+    pub async fn note_unreadable(&self, origin: &Origin) {
         self.counters.refuse(RefusalReason::BodyMalformed, 1);
         let now = self.clock.now();
         let due = match self.senders.get_mut(&(origin.tenant.clone(), origin.sender.clone())) {

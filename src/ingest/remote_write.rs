@@ -58,11 +58,20 @@ impl Receiver {
 
     async fn receive(&self, headers: &HeaderMap, peer: &str, protocol: Protocol, body: Body) -> Result<Written, Refused> {
         let malformed = |status, message: String| Refused { status, reason: RefusalReason::BodyMalformed, message };
-        let compressed = tokio::time::timeout(self.options.body_timeout, self.collect(body))
-            .await
-            .map_err(|_| malformed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()))??;
         let bytes_max = self.options.body_bytes_max;
         let origin = self.origin(headers, peer);
+        let collected = tokio::time::timeout(self.options.body_timeout, self.collect(body)).await;
+        // 503 where the sender should come again: after any other 4xx it would drop what it has.
+        let late = || malformed(StatusCode::SERVICE_UNAVAILABLE, "the body did not arrive in time".to_owned());
+        let compressed = match collected.unwrap_or_else(|_| Err(late())) {
+            Ok(compressed) => compressed,
+            Err(refused) => {
+                if refused.reason == RefusalReason::BodyMalformed {
+                    self.gateway.note_unreadable(&origin).await;
+                }
+                return Err(refused);
+            }
+        };
         let written = match snappy::decompress(&compressed, bytes_max) {
             Ok(body) => self.gateway.write(&origin, protocol, &body).await,
             Err(error) => self.gateway.unreadable_body(&origin, error).await,

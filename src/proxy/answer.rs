@@ -137,6 +137,7 @@ impl<'a> Asked<'a> {
         }
         let query = params.get("query").unwrap_or_default().to_owned();
         let limit = params.limit().map_err(Early::BadData)?;
+        params.check_timeout().map_err(Early::BadData)?;
         let original = match parse(&query) {
             Ok(expr) => expr,
             Err(error) if proxy.upstream.is_none() => {

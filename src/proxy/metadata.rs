@@ -86,7 +86,9 @@ fn list(proxy: &Proxy, incoming: &Incoming, params: &Params, give: impl Fn(&Labe
         Ok(selectors) => selectors,
         Err(message) => return json::bad_data(&message),
     };
-    let limit = match params.limit() {
+    let anytime = crate::model::Timestamp(0);
+    let times = params.instant("start", anytime).and(params.instant("end", anytime));
+    let limit = match times.and_then(|_| params.limit()) {
         Ok(limit) => limit,
         Err(message) => return json::bad_data(&message),
     };

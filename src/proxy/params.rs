@@ -65,6 +65,17 @@ impl Params {
         Ok(ms)
     }
 
+    /// Checks `timeout`, which may be missing.
+    ///
+    /// # Errors
+    /// Prometheus' text for a bad one.
+    pub fn check_timeout(&self) -> Result<(), String> {
+        match self.get("timeout").filter(|text| !text.is_empty()) {
+            None => Ok(()),
+            Some(_) => self.step_ms("timeout").map(|_| ()),
+        }
+    }
+
     /// How many results at most; none for 0 or a missing parameter.
     ///
     /// # Errors

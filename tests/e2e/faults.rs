@@ -45,6 +45,9 @@ const SCRAPE_TAKES: i64 = 3_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_fault_sender_stuck() {
+    if super::is_short_run() {
+        return;
+    }
     let Some(mut world) = World::start().await else { return };
     world.relay.set(Mode::Stuck);
     world.watch(STUCK).await;
@@ -62,6 +65,9 @@ async fn e2e_fault_sender_stuck() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2e_fault_sender_dead() {
+    if super::is_short_run() {
+        return;
+    }
     let Some(mut world) = World::start().await else { return };
     world.relay.set(Mode::Dead);
     world.watch(AFTER_DEATH).await;
@@ -70,8 +76,10 @@ async fn e2e_fault_sender_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes seven minutes"]
 async fn e2e_fault_sender_dead_past_the_lookback() {
+    if super::is_short_run() {
+        return;
+    }
     let Some(mut world) = World::start().await else { return };
     world.relay.set(Mode::Dead);
     world.watch(PAST_THE_LOOKBACK).await;

@@ -99,8 +99,10 @@ async fn e2e_results_equal_prometheus() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes seven minutes"]
 async fn e2e_instant_selectors_equal_prometheus() {
+    if super::is_short_run() {
+        return;
+    }
     let Some(mut world) = World::start(&INSTANT_RULES).await else { return };
     let (from, to) = world.prefold.served_by_all(7, 5 * PATIENCE).await;
     let problems = world.all_rewritten(&INSTANT_REWRITTEN, from, to).await;

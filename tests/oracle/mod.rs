@@ -232,6 +232,22 @@ fn first_time(records: &[Record], sender: &str) -> i64 {
     first
 }
 
+/// Whether a grid point lies within a window of the first time that a sender was seen in some partition.
+///
+/// The least of these times is what counts, but partitions are read side by side: until the least is known another one may
+/// have been taken for it, and its window stays uncovered too. Fails closed, and rarely; the only difference allowed.
+pub fn is_sighting(records: &[Record], partitions: u16, rule: &Rule, t: i64) -> bool {
+    let senders: BTreeSet<&str> = records.iter().map(|record| record.sender.as_str()).collect();
+    (0..partitions).any(|partition| {
+        senders.iter().any(|sender| {
+            let mut mine =
+                records.iter().filter(|r| r.partition == partition && r.sender == *sender && !r.series.is_empty());
+            let first = mine.next().and_then(|r| r.series.iter().flat_map(|(_, s)| s.iter().map(|s| s.t.0)).min());
+            first.is_some_and(|first| first <= t && t < first + rule.window_ms)
+        })
+    })
+}
+
 /// `[from, to)` over which overdue series uncover the view.
 fn overdue_spans(records: &[Record], rule: &Rule, grid: Vec<i64>) -> Vec<(i64, i64)> {
     let mut spans = Vec::new();

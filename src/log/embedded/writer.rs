@@ -79,6 +79,8 @@ impl Writer {
         };
         let (frame, log_clock) = self.frame(&ends, &appends, tick_due);
         if frame.records() == 0 {
+            // Nothing was due because every partition was heard: from now on each has to be heard again.
+            self.remember_heard(&frame, tick_due);
             return;
         }
         let result = self.make_durable(&frame, sequence);
