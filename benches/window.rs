@@ -56,6 +56,8 @@ fn plain_loop(scale: Scale, samples: &[Vec<Sample>]) -> f64 {
 
 fn records(scale: Scale, labels: &[Labels], samples: &[Vec<Sample>]) -> Vec<RawRecord> {
     let mut records = Vec::new();
+    // Samples are kept by series, and sent by scrape.
+    #[allow(clippy::needless_range_loop)]
     for scrape in 0..scale.scrapes {
         let log_time = START + (scrape as i64 + 1) * SCRAPE_MS;
         for first in (0..scale.series).step_by(SERIES_PER_RECORD) {

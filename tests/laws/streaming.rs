@@ -182,8 +182,9 @@ pub fn rule(random: &mut Random) -> Rule {
             .push(Matcher::new("a", *random.pick(&[MatchOp::Equal, MatchOp::NotEqual]), *random.pick(&["1", ""])).unwrap());
     }
     let window_ms = *random.pick(&[20_000, 60_000, 75_000, 120_000, 300_000]);
+    let aggregation: &&'static str = random.pick(&["sum", "avg", "min", "max", "count", "group"]);
     Rule {
-        aggregation: *random.pick(&["sum", "avg", "min", "max", "count", "group"]),
+        aggregation,
         by: by.then(|| names.clone()),
         without: (!by).then_some(names),
         function,
