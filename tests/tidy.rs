@@ -70,7 +70,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Files that are longer, and how long they may be. Numbers here only ever go down.
 const LONGER_FILES: &[(&str, usize)] = &[
     ("src/model/matcher.rs", 365),
-    ("src/node/stream.rs", 447),
+    ("src/node/stream.rs", 443),
     ("src/proxy/answer.rs", 476),
     ("tests/laws/streaming.rs", 361),
     ("tests/rewrite/table.rs", 352),

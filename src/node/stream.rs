@@ -48,7 +48,6 @@ pub struct StreamStatus {
 pub struct ViewProgress {
     pub newest: Emitted,
     pub not_counted: u64,
-    pub samples_folded: u64,
 }
 
 /// The running stream. Dropping it stops it.
@@ -240,11 +239,8 @@ impl Streaming {
         self.status.records_ahead.store(closed.records_ahead, Ordering::Relaxed);
         self.status.log_time.store(self.main.log_time().0, Ordering::Relaxed);
         for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
-            let mut progress = self.status.views.entry(emitted.view).or_insert(ViewProgress {
-                newest: *emitted,
-                not_counted: 0,
-                samples_folded: 0,
-            });
+            let mut progress =
+                self.status.views.entry(emitted.view).or_insert(ViewProgress { newest: *emitted, not_counted: 0 });
             progress.newest = *emitted;
             progress.not_counted += emitted.not_counted;
         }
@@ -329,7 +325,7 @@ impl Streaming {
 
     fn note_views(&self, closed: &Closed) {
         for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
-            let progress = ViewProgress { newest: *emitted, not_counted: 0, samples_folded: 0 };
+            let progress = ViewProgress { newest: *emitted, not_counted: 0 };
             self.status.views.entry(emitted.view).or_insert(progress).newest = *emitted;
         }
     }
