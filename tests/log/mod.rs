@@ -254,6 +254,23 @@ fn idle_partitions_tick() {
     assert!(extent.newest_log_time <= clock.now() && extent.first_log_time == out[0].log_time);
 }
 
+/// After a burst that every partition took part in, log time must go on: else nothing becomes final while senders pause.
+#[test]
+fn a_log_that_falls_silent_after_a_burst_ticks() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let mut ticking = options(&clock);
+    ticking.tick_interval = Duration::from_millis(40);
+    let log = open(dir.path(), ticking);
+    append(&log, (0..4).map(|partition| record(partition, "burst")).collect());
+    let mut reader = log.reader(ReadFrom::Beginning).unwrap();
+    let mut out = Vec::new();
+    while out.iter().filter(|record: &&LogRecord| record.is_tick()).count() < 8 {
+        let before = out.len();
+        reader.read(&mut out, 1 << 20, Duration::from_secs(10)).unwrap();
+        assert!(out.len() > before, "no tick in ten seconds of silence");
+    }
+}
+
 #[test]
 fn large_appends_keep_their_bytes() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
