@@ -11,6 +11,7 @@ mod log;
 mod oracle;
 mod process;
 mod promql;
+mod proxy;
 mod query;
 mod rewrite;
 mod store;

@@ -212,7 +212,8 @@ fn readme_names_what_users_touch() {
     let readme = read("README.md");
     let keys = |path: &str| -> Vec<String> { public_fields(&code_of(&read(path))) };
     let slugs = |path: &str, before: &str| quoted_after(&read(path), before);
-    let metrics = quoted_after(&read("src/node/metrics.rs"), "").into_iter().filter(|text| text.starts_with("prefold_"));
+    let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
+    let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
         ("config key", [keys("src/node/config/mod.rs"), keys("src/node/config/limits.rs")].concat()),
         ("job key", keys("src/plan/spec/types.rs")),

@@ -62,6 +62,7 @@ impl Aggregate {
         if let Some(seen) = input.sender_seen {
             (0..workers).for_each(|worker| give(Route::Worker(worker), ToCombine::Seen(seen.clone())));
         }
+        input.folded.into_iter().for_each(|folded| give(Route::Worker(own), ToCombine::Folded(folded)));
         input.feeds.into_iter().for_each(|feeds| give(Route::View(feeds.slot), ToCombine::Feeds(feeds)));
         input.uncovers.into_iter().for_each(|stretch| give(Route::View(stretch.slot), ToCombine::Uncover(stretch)));
     }

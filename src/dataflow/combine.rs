@@ -141,6 +141,7 @@ impl Combine {
                 }
             }
             ToCombine::Feeds(feeds) => self.feeds(feeds, out),
+            ToCombine::Folded(folded) => out.folded.push(folded),
             ToCombine::Views(_) | ToCombine::Seen(_) => {}
         }
     }
@@ -178,6 +179,7 @@ impl Status {
         self.gone += other.gone;
         self.not_counted += other.not_counted;
         self.state_bytes += other.state_bytes;
+        self.window_samples += other.window_samples;
     }
 }
 
@@ -238,6 +240,7 @@ impl ViewCombine {
             overdue: status.overdue,
             not_counted: status.not_counted,
             state_bytes: status.state_bytes,
+            window_samples: status.window_samples,
         });
         out.results.extend(results.into_iter().map(|(group, fields)| ResultPoint { view: id, group, t, fields }));
         match out.final_to.last_mut() {

@@ -107,11 +107,15 @@ impl Filter {
         let tenant = Tenant::from(record.tenant());
         let (sender, sender_new) = self.sender(&tenant, record.sender());
         out.sender = sender;
-        let mut first = Timestamp::MAX;
+        let (mut first, ahead) = (Timestamp::MAX, self.log_time + FUTURE_MS);
         for series in record.series() {
             let index = self.lookup_series(&tenant, &series, out);
             for sample in series.samples() {
                 first = first.min(sample.t);
+                out.read.samples += 1;
+                if sample.t <= ahead {
+                    out.read.newest = out.read.newest.max(sample.t);
+                }
                 if index != UNSELECTED {
                     out.points.push(Point { series: index, t: sample.t, v: sample.v });
                 }

@@ -104,6 +104,15 @@ pub struct Filtered {
     pub evicted: Vec<SeriesIndex>,
     pub points: Vec<Point>,
     pub uncovers: Vec<Stretch>,
+    pub read: SamplesRead,
+}
+
+/// How much one record held, whether or not a view selects it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplesRead {
+    pub samples: u64,
+    /// The newest time among them, none that lies too far ahead counted; `Timestamp(0)` when there is none.
+    pub newest: Timestamp,
 }
 
 /// `[from, to)` of a view is uncovered.
@@ -144,6 +153,7 @@ pub struct Partitioned {
     pub evicted: Vec<SeriesIndex>,
     pub points: Vec<Point>,
     pub uncovers: Vec<Stretch>,
+    pub read: SamplesRead,
 }
 
 /// One record after window.
@@ -157,6 +167,15 @@ pub struct Windowed {
     pub groups: Vec<NewGroup>,
     pub evaluated: Vec<Evaluated>,
     pub uncovers: Vec<Stretch>,
+    pub folded: Option<Folded>,
+}
+
+/// What a record brought, for metrics and status pages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    pub tenant: Tenant,
+    pub sender: SmolStr,
+    pub read: SamplesRead,
 }
 
 /// A view's values at a grid point, series in the order of their ids.
@@ -183,6 +202,8 @@ pub struct Status {
     pub not_counted: u64,
     /// An estimate of what the view's share of the window state takes.
     pub state_bytes: u64,
+    /// Samples in the windows of all series.
+    pub window_samples: u64,
 }
 
 /// A sender's samples reach a view.
@@ -222,6 +243,7 @@ pub enum ToCombine {
     Uncover(Stretch),
     Seen(SenderSeen),
     Feeds(Feeds),
+    Folded(Folded),
 }
 
 /// What one worker gives of one closed epoch.
@@ -235,6 +257,8 @@ pub struct EpochOutput {
     pub spans: Vec<Uncover>,
     pub senders: Vec<SenderSeen>,
     pub emitted: Vec<Emitted>,
+    /// What this worker's partitions read, one per record.
+    pub folded: Vec<Folded>,
     /// Views that have emitted their last grid point or were suspended: their state can be freed.
     pub ended: Vec<ViewSlot>,
 }
@@ -249,6 +273,7 @@ pub struct Emitted {
     pub overdue: u64,
     pub not_counted: u64,
     pub state_bytes: u64,
+    pub window_samples: u64,
 }
 
 /// A finished group: its labels and stored fields.

@@ -20,5 +20,5 @@ pub mod render;
 pub mod series;
 pub mod window;
 
-pub use message::{Emitted, EpochOutput, FoldInput, RawRecord, ViewSet, ViewStart};
+pub use message::{Emitted, EpochOutput, FoldInput, Folded, RawRecord, SamplesRead, ViewSet, ViewStart};
 pub use render::{Dataflow, DataflowOptions, EpochBatch};

@@ -44,6 +44,7 @@ impl Partition {
             evicted: filtered.evicted,
             points: filtered.points,
             uncovers: filtered.uncovers,
+            read: filtered.read,
         }
     }
 

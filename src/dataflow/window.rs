@@ -10,7 +10,8 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::message::{
-    Assigned, Evaluated, Feeds, GroupIndex, Partitioned, Point, SenderIndex, SeriesIndex, Status, Stretch, ViewSet, Windowed,
+    Assigned, Evaluated, Feeds, Folded, GroupIndex, Partitioned, Point, SenderIndex, SeriesIndex, Status, Stretch, ViewSet,
+    Windowed,
 };
 use super::series::{Inserted, Series};
 use crate::compile::{FUTURE_MS, PlannedView, ViewSlot};
@@ -82,6 +83,10 @@ impl Windows {
         out.groups = input.groups;
         out.sender_seen = input.sender_seen;
         out.views = input.views;
+        if input.read.samples > 0 {
+            let (tenant, sender) = self.senders.get(input.sender.0 as usize).cloned().unwrap_or_default();
+            out.folded = Some(Folded { tenant, sender, read: input.read });
+        }
         out
     }
 
@@ -295,9 +300,12 @@ impl ViewWindow {
             let value = match view.shape.function {
                 Some(function) => match one.window(window, max_delay_ms, scratch) {
                     [] => None,
-                    samples => (function.eval)(samples, window),
+                    samples => {
+                        status.window_samples += samples.len() as u64;
+                        (function.eval)(samples, window)
+                    }
                 },
-                None => one.newest_in(window, max_delay_ms),
+                None => one.newest_in(window, max_delay_ms).inspect(|_| status.window_samples += 1),
             };
             if let Some(value) = value {
                 values[member.rank as usize] = (member.group, value);

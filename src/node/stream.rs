@@ -13,11 +13,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use dashmap::DashMap;
 
 use super::begin::{Begin, view_start};
+use super::fold_progress::FoldProgress;
 use super::lane::{Closed, Lane};
 use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot, compile};
 use crate::dataflow::{Emitted, ViewSet, ViewStart};
 use crate::log::{Log, ReadFrom};
-use crate::model::{Commit, SpanReason, Timestamp, Uncover, ViewId};
+use crate::model::{Commit, Timestamp, ViewId};
 use crate::plan::{Catalog, CatalogEntry};
 use crate::store::{Durability, Store, ViewDescription};
 
@@ -39,6 +40,7 @@ pub struct StreamStatus {
     pub records_ahead: AtomicU64,
     pub log_time: AtomicI64,
     pub views: DashMap<ViewId, ViewProgress>,
+    pub folded: FoldProgress,
     /// Why streaming has stopped, if it has.
     pub failed: parking_lot::Mutex<Option<String>>,
 }
@@ -238,6 +240,7 @@ impl Streaming {
     fn note(&self, closed: &Closed) {
         self.status.records_ahead.store(closed.records_ahead, Ordering::Relaxed);
         self.status.log_time.store(self.main.log_time().0, Ordering::Relaxed);
+        closed.outputs.iter().flat_map(|output| &output.folded).for_each(|folded| self.status.folded.note(folded));
         for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
             let mut progress =
                 self.status.views.entry(emitted.view).or_insert(ViewProgress { newest: *emitted, not_counted: 0 });
@@ -435,9 +438,4 @@ pub fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
         store.describe(view.id, description).map_err(|error| format!("cannot store what view {} is: {error}", view.id))?;
     }
     Ok(())
-}
-
-/// Spans that are open and belong to a reason.
-pub fn open_since(spans: &[Uncover], reason: SpanReason) -> Option<Timestamp> {
-    spans.iter().find(|span| span.reason == reason && span.to == Timestamp::MAX).map(|span| span.from)
 }

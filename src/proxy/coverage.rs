@@ -32,14 +32,26 @@ pub enum PointState {
 pub enum Vouching<'a> {
     /// No upstream, or `trust: always`.
     NotAsked,
-    /// The grid points of equal comparisons, in order.
-    Compared(&'a [Timestamp]),
+    Compared(&'a Compared),
+}
+
+/// What comparisons with upstream said of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Grid points of equal comparisons that still vouch for something, in order.
+    pub equal: Vec<Timestamp>,
+    /// Instants from which on an earlier equal comparison no longer vouches, because a later one was unequal; in order.
+    pub doubted: Vec<Timestamp>,
 }
 
 impl Coverage {
     /// With an upstream, spans keep points from being served.
     pub fn strict(state: &ViewState, vouching: Vouching<'_>) -> Coverage {
-        Coverage::of(state, |t| {
+        let doubted = match vouching {
+            Vouching::NotAsked => &[][..],
+            Vouching::Compared(compared) => &compared.doubted,
+        };
+        Coverage::of(state, doubted, |t| {
             let overdue = state.spans.iter().filter(|span| span.reason == SpanReason::Overdue && holds(span, t));
             let others = state.spans.iter().filter(|span| !matches!(span.reason, SpanReason::Overdue | SpanReason::Gone));
             if others.clone().any(|span| holds(span, t)) {
@@ -47,9 +59,11 @@ impl Coverage {
             }
             match vouching {
                 Vouching::NotAsked => overdue.count() == 0,
-                Vouching::Compared(confirmed) => {
-                    let needed = overdue.map(|span| span.from).chain(last_event(state, t)).max().unwrap_or(t);
-                    confirmed.iter().any(|at| *at >= needed && *at <= t)
+                Vouching::Compared(compared) => {
+                    let events = overdue.map(|span| span.from).chain(last_event(state, t));
+                    let doubted = compared.doubted.iter().copied().filter(|doubted| *doubted <= t);
+                    let needed = events.chain(doubted).max().unwrap_or(t);
+                    compared.equal.iter().any(|at| *at >= needed && *at <= t)
                 }
             }
         })
@@ -57,16 +71,17 @@ impl Coverage {
 
     /// Without an upstream every emitted point is served: there is nothing to differ from.
     pub fn alone(state: &ViewState) -> Coverage {
-        Coverage::of(state, |_| true)
+        Coverage::of(state, &[], |_| true)
     }
 
     /// What is served is constant between the instants at which anything changes.
-    fn of(state: &ViewState, served: impl Fn(Timestamp) -> bool) -> Coverage {
+    fn of(state: &ViewState, doubted: &[Timestamp], served: impl Fn(Timestamp) -> bool) -> Coverage {
         let grid = Grid::new(state.step_ms.max(1));
         let mut coverage = Coverage { grid, served: Vec::new(), final_to: state.final_to, spans: state.spans.clone() };
         let (Some(first), Some(last)) = (state.covered_from, state.final_to) else { return coverage };
         let mut t = grid.ceil(first);
-        let mut changes: Vec<Timestamp> = state.spans.iter().flat_map(|span| [span.from, span.to]).collect();
+        let mut changes: Vec<Timestamp> =
+            state.spans.iter().flat_map(|span| [span.from, span.to]).chain(doubted.iter().copied()).collect();
         changes.sort_unstable();
         // Comparisons lie on the grid and are few: every grid point after one is looked at through the next change.
         while t <= last {
@@ -126,6 +141,14 @@ impl Coverage {
         self.served.get(at).is_some_and(|(first, end)| *first <= from && *end >= to)
     }
 
+    /// The grid points of a stretch whose time has not come yet.
+    pub fn not_emitted(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> + use<> {
+        let grid = self.grid;
+        let first = self.final_to.map_or(grid.ceil(from), |final_to| grid.after(final_to).max(grid.ceil(from)));
+        let count = if first > to { 0 } else { (to - first) / grid.step_ms() + 1 };
+        (0..count).map(move |k| first + k * grid.step_ms())
+    }
+
     /// The reasons of the spans that hold any of these grid points.
     pub fn reasons(&self, from: Timestamp, to: Timestamp) -> Vec<SpanReason> {
         let over = self.spans.iter().filter(|span| span.from <= to && span.to > from && span.reason != SpanReason::Gone);
@@ -151,17 +174,20 @@ fn last_event(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
 }
 
 /// Whether only the want of a comparison keeps a grid point from being served: then one is due there.
-pub fn comparison_due(state: &ViewState, confirmed: &[Timestamp], t: Timestamp) -> bool {
-    let pretended: Vec<Timestamp> = confirmed.iter().copied().chain([t]).collect();
+pub fn comparison_due(state: &ViewState, compared: &Compared, t: Timestamp) -> bool {
+    let mut pretended = compared.clone();
+    pretended.equal.push(t);
     let with = Coverage::strict(state, Vouching::Compared(&pretended)).between(t, t);
-    let without = Coverage::strict(state, Vouching::Compared(confirmed)).between(t, t);
+    let without = Coverage::strict(state, Vouching::Compared(compared)).between(t, t);
     with == PointState::Served && without != PointState::Served
 }
 
-/// Adds an equal comparison, keeping only what still says something: the first after each event.
-pub fn confirm(state: &ViewState, confirmed: &mut Vec<Timestamp>, t: Timestamp) {
-    if comparison_due(state, confirmed, t) {
-        confirmed.push(t);
-        confirmed.sort_unstable();
+/// Adds an equal comparison, keeping only what still says something: the first after each event. True when it was added.
+pub fn confirm(state: &ViewState, compared: &mut Compared, t: Timestamp) -> bool {
+    let due = comparison_due(state, compared, t);
+    if due {
+        compared.equal.push(t);
+        compared.equal.sort_unstable();
     }
+    due
 }

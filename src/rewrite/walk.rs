@@ -11,7 +11,7 @@ use super::condition::Wanted;
 use super::moments::{Enclosing, Moments};
 use super::outcome::{Outcome, Refused, ViewRead};
 use super::refusal::{Refusal, ViewName};
-use super::{Question, record};
+use super::{Question, Shortfall, record};
 use crate::model::{METRIC_NAME, Selector, ViewId};
 use crate::plan::{Catalog, CatalogEntry, NotKept, Semantics, Shape, normalize};
 use crate::promql::{Aggregate, At, Binary, Expr, ExprKind, Origin, SourceRange, TimeShift, VectorSelector};
@@ -20,6 +20,8 @@ use crate::promql::{Aggregate, At, Binary, Expr, ExprKind, Origin, SourceRange, 
 pub(super) struct Walk<'a> {
     question: Question<'a>,
     catalog: &'a Catalog,
+    /// What decides between views that both answer a subtree.
+    shortfall: Shortfall<'a>,
     moments: Moments,
     /// As many as the query has different reads of views.
     reads: Vec<ViewRead>,
@@ -33,10 +35,11 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(question: &Question<'a>, catalog: &'a Catalog) -> Walk<'a> {
+    pub fn new(question: &Question<'a>, catalog: &'a Catalog, shortfall: Shortfall<'a>) -> Walk<'a> {
         Walk {
             question: *question,
             catalog,
+            shortfall,
             moments: Moments { time: question.time, within: Vec::new(), unknown_steps: 0 },
             reads: Vec::new(),
             refusals: Vec::new(),
@@ -186,10 +189,12 @@ impl<'a> Walk<'a> {
         (selector.origin == Origin::Samples && self.recorded(selector).is_none()).then_some(selector)
     }
 
+    /// A call of its own, whatever the optimiser thinks: its locals would stand in every frame of the walk down.
+    #[inline(never)]
     fn answer(&mut self, shape: &Shape, shift: TimeShift, source: SourceRange) -> Result<Expr, Refusal> {
         let (tenant, semantics) = (self.question.tenant, Semantics::Prometheus);
         let wanted = Wanted { shape, tenant, semantics, shift, moments: &self.moments };
-        let (entry, draft) = choose(&wanted, self.catalog)?;
+        let (entry, draft) = choose(&wanted, self.catalog, self.shortfall)?;
         let answer = draft.expr(&wanted, entry.view.id, source);
         self.note(entry.view.id, shift);
         Ok(answer)

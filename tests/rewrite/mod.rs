@@ -8,6 +8,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod random;
-mod table;
+pub mod table;
 mod time;
-mod world;
+pub mod world;

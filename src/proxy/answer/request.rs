@@ -1,16 +1,19 @@
 //! What a request asks: its parameters and its query, understood, or the reason why it is not looked at further.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::steps::{AtTheEdge, Survey};
 use crate::model::Timestamp;
-use crate::promql::parse;
+use crate::plan::Catalog;
+use crate::promql::{Expr, parse};
 use crate::proxy::Proxy;
 use crate::proxy::params::Params;
 use crate::proxy::upstream::Incoming;
 use crate::query::counter_infos;
-use crate::rewrite::{Outcome, QueryTime, Question, rewrite};
+use crate::rewrite::{Outcome, QueryTime, Question, rewrite_preferring};
 
-/// A range query's instants.
+/// A range query's instants; an instant query's single one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub start: Timestamp,
@@ -19,6 +22,10 @@ pub(super) struct Range {
 }
 
 impl Range {
+    pub fn instant(at: Timestamp) -> Range {
+        Range { start: at, end: at, step_ms: 1 }
+    }
+
     pub fn steps(self) -> impl Iterator<Item = Timestamp> {
         (0..=(self.end - self.start) / self.step_ms).map(move |k| self.start + k * self.step_ms)
     }
@@ -64,52 +71,89 @@ pub(super) enum Early {
 pub(super) struct Asked<'a> {
     pub proxy: &'a Arc<Proxy>,
     pub incoming: &'a Incoming,
+    pub catalog: Arc<Catalog>,
     pub query: String,
     /// What evaluating the original over samples would have noted and views cannot.
     pub infos: Vec<String>,
     pub outcome: Outcome,
+    pub at_the_edge: AtTheEdge,
     pub limit: Option<usize>,
+    /// When the answer must be there, waiting for its turn included.
+    pub deadline: Instant,
 }
 
 impl<'a> Asked<'a> {
-    pub fn new(proxy: &'a Arc<Proxy>, incoming: &'a Incoming, params: &Params, time: QueryTime) -> Result<Asked<'a>, Early> {
-        let header = |name: &str| incoming.headers.get(name).and_then(|value| value.to_str().ok());
-        let off = header("X-Prefold-Rewrite") == Some("off") || params.get("prefold_rewrite") == Some("off");
-        if off {
-            return Err(Early::Untouched);
-        }
+    /// `range` holds the instants of `time`.
+    pub fn new(
+        proxy: &'a Arc<Proxy>,
+        incoming: &'a Incoming,
+        params: &Params,
+        (time, range): (QueryTime, Range),
+        began: Instant,
+    ) -> Result<Asked<'a>, Early> {
         let query = params.get("query").unwrap_or_default().to_owned();
         let limit = params.limit().map_err(Early::BadData)?;
-        params.check_timeout().map_err(Early::BadData)?;
-        let original = match parse(&query) {
-            Ok(expr) => expr,
-            Err(error) if proxy.upstream.is_none() => {
-                return Err(Early::BadData(format!("invalid parameter \"query\": {error}")));
-            }
-            Err(error) => return Err(Early::Forward("query-not-understood", error.to_string())),
-        };
-        if let Some(unknown) = params.unknown() {
-            return Err(Early::Forward("parameter-not-known", format!("the parameter {unknown:?} is not known here")));
-        }
-        let credentials = header("Authorization").is_some() || header("Cookie").is_some();
-        if proxy.upstream.is_some() && credentials && !proxy.options.clients_trusted {
-            return Err(Early::Forward("client-authenticated", "the request carries credentials".to_owned()));
-        }
-        let tenant = header("X-Scope-OrgID").unwrap_or_default();
-        if tenant.contains('|') {
-            return Err(Early::Forward("tenant-federation", "the request asks several tenants at once".to_owned()));
-        }
-        let upstream_edge = params.get("edge") == Some("upstream") || header("FromAlert").is_some();
-        if upstream_edge && proxy.upstream.is_some() {
-            return Err(Early::Forward(
-                "not-emitted-yet",
-                "the request wants the newest steps, which upstream has".to_owned(),
-            ));
-        }
+        let timeout = params.timeout().map_err(Early::BadData)?;
+        let original = judged(proxy, incoming, params, &query)?;
+        let at_the_edge = at_the_edge(proxy, incoming, params);
+        let catalog = proxy.catalog.load_full();
+        let tenant = header(incoming, "X-Scope-OrgID").unwrap_or_default();
         let evaluation_interval_ms = proxy.options.evaluation_interval_ms;
         let question = Question { expr: &original, tenant, time, evaluation_interval_ms };
-        let outcome = rewrite(&question, &proxy.catalog.load());
+        let outcome = rewritten(proxy, &catalog, &question, range, at_the_edge);
         let infos = counter_infos(&original, &query);
-        Ok(Asked { proxy, incoming, query, infos, outcome, limit })
+        let deadline = began + timeout.unwrap_or(Duration::MAX).min(proxy.options.query_timeout);
+        Ok(Asked { proxy, incoming, catalog, query, infos, outcome, at_the_edge, limit, deadline })
+    }
+}
+
+/// The query over views, those chosen that may be served.
+pub(super) fn rewritten(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    question: &Question<'_>,
+    range: Range,
+    at_the_edge: AtTheEdge,
+) -> Outcome {
+    let survey = Survey::new(proxy, catalog, at_the_edge);
+    rewrite_preferring(question, catalog, &|read| survey.shortfall(read, range))
+}
+
+fn header<'a>(incoming: &'a Incoming, name: &str) -> Option<&'a str> {
+    incoming.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The query, if it is one that may be answered here.
+fn judged(proxy: &Proxy, incoming: &Incoming, params: &Params, query: &str) -> Result<Expr, Early> {
+    let header = |name: &str| header(incoming, name);
+    if header("X-Prefold-Rewrite") == Some("off") || params.get("prefold_rewrite") == Some("off") {
+        return Err(Early::Untouched);
+    }
+    let expr = match parse(query) {
+        Ok(expr) => expr,
+        Err(error) if proxy.upstream.is_none() => {
+            return Err(Early::BadData(format!("invalid parameter \"query\": {error}")));
+        }
+        Err(error) => return Err(Early::Forward("query-not-understood", error.to_string())),
+    };
+    if let Some(unknown) = params.unknown() {
+        return Err(Early::Forward("parameter-not-known", format!("the parameter {unknown:?} is not known here")));
+    }
+    let credentials = header("Authorization").is_some() || header("Cookie").is_some();
+    if proxy.upstream.is_some() && credentials && !proxy.options.clients_trusted {
+        return Err(Early::Forward("client-authenticated", "the request carries credentials".to_owned()));
+    }
+    if header("X-Scope-OrgID").is_some_and(|tenant| tenant.contains('|')) {
+        return Err(Early::Forward("tenant-federation", "the request asks several tenants at once".to_owned()));
+    }
+    Ok(expr)
+}
+
+/// Alert rules want the newest steps, whatever dashboards do without.
+fn at_the_edge(proxy: &Proxy, incoming: &Incoming, params: &Params) -> AtTheEdge {
+    let wanted = params.get("edge") == Some("upstream") || header(incoming, "FromAlert").is_some();
+    match proxy.upstream.is_some() && (wanted || !proxy.options.edge_omit) {
+        true => AtTheEdge::PerView,
+        false => AtTheEdge::LeaveOut,
     }
 }
