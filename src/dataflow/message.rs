@@ -99,6 +99,8 @@ pub struct Filtered {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    /// Whose number `sender` is, said once.
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub introduced: Vec<Introduced>,
     pub evicted: Vec<SeriesIndex>,
@@ -138,6 +140,7 @@ pub struct Partitioned {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub assigned: Vec<Assigned>,
     pub groups: Vec<NewGroup>,

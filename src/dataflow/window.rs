@@ -69,8 +69,8 @@ impl Windows {
         }
         self.log_time = self.log_time.max(input.log_time);
         self.evaluate_final(&mut out.evaluated);
-        if let Some(seen) = &input.sender_seen {
-            self.name_sender(input.sender, seen.tenant.clone(), seen.sender.clone());
+        if let Some((tenant, name)) = input.sender_named {
+            self.name_sender(input.sender, tenant, name);
         }
         input.assigned.iter().for_each(|assigned| self.assign(assigned));
         for point in &input.points {

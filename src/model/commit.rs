@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::labels::{Labels, Tenant};
-use super::progress::Position;
+use super::progress::{LogTime, PartitionId, Position};
 use super::time::Timestamp;
 
 /// 128-bit hash of a view's normal form. Computed in plan/, stored with every result; a golden test holds it fixed.
@@ -117,12 +117,20 @@ pub struct Uncover {
     pub to: Timestamp,
 }
 
-/// A sender that wrote for the first time, and the time of its first sample.
+/// The first record with samples that a sender wrote into a partition.
+///
+/// One per partition, because partitions are read side by side: which of a sender's first times is the least, and from
+/// when on that was known, must not depend on who read faster. Kept in the commit, so that a replay knows which records
+/// are not the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SenderSeen {
     pub tenant: Tenant,
     pub sender: SmolStr,
+    pub partition: PartitionId,
+    /// The least sample time in the record.
     pub first: Timestamp,
+    /// The record's log time.
+    pub log_time: LogTime,
 }
 
 /// One atomic step of the store.

@@ -173,7 +173,9 @@ fn scrapes(node: &Node) -> Vec<Family> {
 
 fn log(node: &Node) -> Vec<Family> {
     let stats = node.log.stats();
-    let senders = node.store.senders().len();
+    let mut senders = node.store.senders();
+    senders.dedup_by(|next, kept| (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender));
+    let senders = senders.len();
     vec![
         gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
         counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),

@@ -52,9 +52,7 @@ fn held(store: &Store, catalog: &Catalog) -> Held {
         };
         let mut t = first;
         while t <= last {
-            // A sender's first time may be learnt in another order: the oracle says by how much that may differ.
-            let steady = |reason| !matches!(reason, SpanReason::Gone | SpanReason::SenderNew);
-            let holding = state.spans.iter().filter(|span| span.from <= t && t < span.to && steady(span.reason));
+            let holding = state.spans.iter().filter(|span| span.from <= t && t < span.to && span.reason != SpanReason::Gone);
             let mut reasons: Vec<SpanReason> = holding.map(|span| span.reason).collect();
             reasons.sort_unstable();
             reasons.dedup();
