@@ -68,12 +68,8 @@ const FILE_LINES_MAX: usize = 350;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are longer, and how long they may be. Numbers here only ever go down.
-const LONGER_FILES: &[(&str, usize)] = &[
-    ("src/model/matcher.rs", 365),
-    ("src/node/stream.rs", 443),
-    ("tests/laws/streaming.rs", 361),
-    ("tests/rewrite/table.rs", 352),
-];
+const LONGER_FILES: &[(&str, usize)] =
+    &[("src/model/matcher.rs", 365), ("tests/laws/streaming.rs", 361), ("tests/rewrite/table.rs", 352)];
 
 /// Functions that are longer, and how long they may be. Numbers here only ever go down.
 const LONGER_FUNCTIONS: &[(&str, &str, usize)] =
