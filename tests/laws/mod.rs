@@ -2,4 +2,5 @@
 
 mod memory_log;
 mod resume;
+mod served;
 pub mod streaming;
