@@ -229,6 +229,8 @@ impl ViewCombine {
         }
         self.next = t + self.planned.view().step_ms;
         if self.next > self.start.last {
+            let spans = self.coverage.hand_over((&*self.planned).into(), self.next);
+            out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
             self.end(out);
         }
     }

@@ -87,6 +87,18 @@ impl ViewCoverage {
         Some((SpanReason::Draining, from, to))
     }
 
+    /// What a lane that has caught up leaves: whoever goes on at this grid point does not know that the span was open, and
+    /// opens another if it has to.
+    pub fn hand_over(&mut self, terms: Terms, next: Timestamp) -> Vec<Judged> {
+        let end = next + terms.max_delay_ms + terms.window_ms;
+        let since = self.overdue_since.take();
+        since
+            .map(|since| [(SpanReason::Overdue, since, end), (SpanReason::Draining, next, end)])
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
     fn open(&mut self, since: Timestamp) -> Judged {
         self.overdue_since = Some(since);
         (SpanReason::Overdue, since, Timestamp::MAX)
@@ -157,5 +169,16 @@ mod tests {
         let mut coverage = ViewCoverage::new(Some(Timestamp(990)));
         assert_eq!(judged(&mut coverage, 1130, &[], &[990, 1005], 0), []);
         assert_eq!(judged(&mut coverage, 1140, &[], &[], 0), [(Overdue, 990, 1260)]);
+    }
+
+    #[test]
+    fn a_lane_that_ends_leaves_no_span_open() {
+        use SpanReason::{Draining, Overdue};
+        let mut coverage = ViewCoverage::new(None);
+        assert_eq!(coverage.hand_over(TERMS, Timestamp(1020)), []);
+        judged(&mut coverage, 1010, &[990], &[], 0);
+        let left = coverage.hand_over(TERMS, Timestamp(1020));
+        let left: Vec<_> = left.into_iter().map(|(reason, from, to)| (reason, from.0, to.0)).collect();
+        assert_eq!(left, [(Overdue, 990, 1140), (Draining, 1020, 1140)]);
     }
 }
