@@ -175,6 +175,11 @@ pub fn confirm(state: &ViewState, confirmed: &mut Vec<Timestamp>, t: Timestamp) 
     }
 }
 
+/// Whether a span began or ended after one grid point and not after another.
+pub fn changed_between(state: &ViewState, after: Timestamp, to: Timestamp) -> bool {
+    state.spans.iter().flat_map(|span| [span.from, span.to]).any(|at| after < at && at <= to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,5 +257,13 @@ mod tests {
         assert!(!due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 110));
         assert!(due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 120));
         assert!(!due(&[(Late, 60, 115)], &[], 110));
+    }
+
+    #[test]
+    fn a_view_has_changed_where_a_span_begins_or_ends() {
+        let state = state(&[(Late, 60, 80), (Overdue, 100, OPEN)]);
+        for (after, to, expected) in [(0, 59, false), (0, 60, true), (60, 79, false), (70, 90, true), (100, 200, false)] {
+            assert_eq!(changed_between(&state, Timestamp(after), Timestamp(to)), expected, "{after} {to}");
+        }
     }
 }
