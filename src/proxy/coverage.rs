@@ -28,6 +28,17 @@ pub enum PointState {
     Uncovered,
 }
 
+impl PointState {
+    /// Of a step that needs two views: one that is uncovered has upstream asked, whatever the other is.
+    pub fn and(self, other: PointState) -> PointState {
+        match (self, other) {
+            (PointState::Uncovered, _) | (_, PointState::Uncovered) => PointState::Uncovered,
+            (PointState::NotEmitted, _) | (_, PointState::NotEmitted) => PointState::NotEmitted,
+            (PointState::Served, PointState::Served) => PointState::Served,
+        }
+    }
+}
+
 /// Whether comparisons are asked for, and which were equal.
 #[derive(Clone, Copy, Debug)]
 pub enum Vouching<'a> {
@@ -257,6 +268,19 @@ mod tests {
         assert!(!due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 110));
         assert!(due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 120));
         assert!(!due(&[(Late, 60, 115)], &[], 110));
+    }
+
+    #[test]
+    fn a_step_is_asked_for_when_any_of_its_views_is_uncovered() {
+        use PointState::{NotEmitted, Served, Uncovered};
+        for (one, other, both) in [
+            (Served, Served, Served),
+            (Served, NotEmitted, NotEmitted),
+            (NotEmitted, Uncovered, Uncovered),
+            (Served, Uncovered, Uncovered),
+        ] {
+            assert_eq!((one.and(other), other.and(one)), (both, both));
+        }
     }
 
     #[test]
