@@ -159,10 +159,12 @@ impl Combine {
 
 impl Status {
     fn add(&mut self, other: &Status) {
-        let since = if self.overdue == 0 { other.overdue_since } else { self.overdue_since.min(other.overdue_since) };
-        self.overdue_since = if other.overdue == 0 && self.overdue > 0 { self.overdue_since } else { since };
+        self.overdue_since = self.overdue_since.min(other.overdue_since);
         self.live += other.live;
         self.overdue += other.overdue;
+        self.overdue_newest = self.overdue_newest.max(other.overdue_newest);
+        self.overdue_new_since = self.overdue_new_since.min(other.overdue_new_since);
+        self.back += other.back;
         self.gone += other.gone;
         self.not_counted += other.not_counted;
         self.state_bytes += other.state_bytes;
@@ -209,7 +211,7 @@ impl ViewCombine {
         if self.newcomers.uncover(t, senders, self.planned.view()) {
             out.spans.push(self.uncover(SpanReason::SenderNew, t, t + self.planned.view().step_ms));
         }
-        let spans = self.coverage.judge(&self.planned, t, &status);
+        let spans = self.coverage.judge((&*self.planned).into(), t, &status);
         out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
         out.emitted.push(Emitted {
             view: id,
@@ -227,6 +229,8 @@ impl ViewCombine {
         }
         self.next = t + self.planned.view().step_ms;
         if self.next > self.start.last {
+            let spans = self.coverage.hand_over((&*self.planned).into(), self.next);
+            out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
             self.end(out);
         }
     }

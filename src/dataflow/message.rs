@@ -170,7 +170,7 @@ pub struct Evaluated {
 }
 
 /// What a partition knows of a view at a grid point that became final in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub slot: ViewSlot,
     pub t: Timestamp,
@@ -178,14 +178,39 @@ pub struct Status {
     pub live: u64,
     /// Live series whose next sample should have come and has not.
     pub overdue: u64,
-    /// The least newest time of the overdue.
+    /// The least newest time of the overdue; `Timestamp::MAX` when there are none.
     pub overdue_since: Timestamp,
+    /// The greatest newest time of the overdue; `Timestamp::MIN` when there are none.
+    pub overdue_newest: Timestamp,
+    /// The least newest time of the overdue that were not at the grid point before; `Timestamp::MAX` when there are none.
+    pub overdue_new_since: Timestamp,
+    /// Series that were overdue at the grid point before and have had a sample or a marker since.
+    pub back: u64,
     /// Series that were overdue at the grid point before and have ended or left the reach.
     pub gone: u64,
     /// Samples that did not count since the grid point before.
     pub not_counted: u64,
     /// An estimate of what the view's share of the window state takes.
     pub state_bytes: u64,
+}
+
+/// What a view without series has.
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            slot: ViewSlot::default(),
+            t: Timestamp::default(),
+            live: 0,
+            overdue: 0,
+            overdue_since: Timestamp::MAX,
+            overdue_newest: Timestamp::MIN,
+            overdue_new_since: Timestamp::MAX,
+            back: 0,
+            gone: 0,
+            not_counted: 0,
+            state_bytes: 0,
+        }
+    }
 }
 
 /// A sender's samples reach a view.

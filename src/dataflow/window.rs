@@ -286,7 +286,7 @@ impl ViewWindow {
         let (t, view) = (self.next, self.planned.view());
         let (reach_ms, max_delay_ms) = (view.reach_ms(), view.max_delay_ms);
         let window = Window::new(t, view.shape.window_ms);
-        let mut status = Status { slot: self.planned.slot, t, overdue_since: Timestamp::MAX, ..Status::default() };
+        let mut status = Status { slot: self.planned.slot, t, ..Status::default() };
         // Read in the order of memory, given out in the order of ids: the sums' bits must not depend on numbering.
         let mut values = vec![NO_VALUE; self.members.len()];
         for member in &mut self.members {
@@ -318,9 +318,14 @@ fn judge(series: &Series, member: &mut Member, t: Timestamp, reach_ms: i64, max_
     let overdue = live && silent_ms > series.spacing_ms() + max_delay_ms / 2;
     status.live += u64::from(live);
     status.gone += u64::from(member.overdue && !live);
+    status.back += u64::from(member.overdue && !overdue && series.newest() > t - reach_ms);
     if overdue {
         status.overdue += 1;
         status.overdue_since = status.overdue_since.min(series.newest());
+        status.overdue_newest = status.overdue_newest.max(series.newest());
+        if !member.overdue {
+            status.overdue_new_since = status.overdue_new_since.min(series.newest());
+        }
     }
     member.overdue = overdue;
 }

@@ -65,10 +65,12 @@ pub enum SpanReason {
     OverLimit,
     /// Before the view's first whole window.
     NewView,
+    /// Part of an overdue span: windows hold samples of series that are overdue or were. No comparison vouches for it.
+    Draining,
 }
 
 impl SpanReason {
-    pub const ALL: [SpanReason; 9] = [
+    pub const ALL: [SpanReason; 10] = [
         SpanReason::Late,
         SpanReason::Refused,
         SpanReason::Overdue,
@@ -78,6 +80,7 @@ impl SpanReason {
         SpanReason::Gap,
         SpanReason::OverLimit,
         SpanReason::NewView,
+        SpanReason::Draining,
     ];
 
     /// The word in metrics, status pages and warnings.
@@ -92,6 +95,7 @@ impl SpanReason {
             SpanReason::Gap => "gap",
             SpanReason::OverLimit => "over-limit",
             SpanReason::NewView => "new-view",
+            SpanReason::Draining => "draining",
         }
     }
 

@@ -1,7 +1,8 @@
 //! Trust by comparison: a view is served only after upstream was asked once and said the same (semantics.md S3).
 //!
 //! One instant query of the view's expression at a final grid point, labels included. Equal: served from there on, until
-//! something happens that asks again. Unequal: not served, tried again with growing pauses. Remembered in the store.
+//! something happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
+//! begun or ended since: then the cause may be gone. Remembered in the store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::coverage::{comparison_due, confirm};
+use super::coverage::{changed_between, comparison_due, confirm};
 use super::upstream::Upstream;
 use crate::model::{Labels, Timestamp, ViewId};
 use crate::plan::{Catalog, CatalogEntry, View};
@@ -38,6 +39,11 @@ pub struct TrustRecord {
     failures: u32,
     /// Not before this instant.
     next_ms: i64,
+    /// When the last comparison was made, and at which grid point.
+    #[serde(default)]
+    last_ms: i64,
+    #[serde(default)]
+    last_at_ms: i64,
     /// What the last unequal one found.
     pub last_difference: Option<String>,
 }
@@ -88,12 +94,13 @@ impl Trust {
     /// The grid point at which a view wants to be compared now.
     fn due_at(&self, view: &View, now: Timestamp) -> Option<Timestamp> {
         let record = self.record(view.id);
-        if now.0 < record.next_ms {
+        if now.0 < record.next_ms.min(record.last_ms + PAUSE_MS) {
             return None;
         }
         let state = self.store.view(view.id)?;
         let t = state.final_to?;
-        comparison_due(&state, &record.confirmed(), t).then_some(t)
+        let waits = now.0 < record.next_ms && !changed_between(&state, Timestamp(record.last_at_ms), t);
+        (!waits && comparison_due(&state, &record.confirmed(), t)).then_some(t)
     }
 
     async fn compare(&self, entry: &CatalogEntry, t: Timestamp, upstream: &Upstream, now: Timestamp) {
@@ -109,6 +116,7 @@ impl Trust {
             }
         };
         let mut record = self.record(view.id);
+        (record.last_ms, record.last_at_ms) = (now.0, t.0);
         match difference {
             None => {
                 record.equal += 1;

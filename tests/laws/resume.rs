@@ -22,11 +22,11 @@ use super::streaming::{Case, Random, case, catalog, log, raw, rule};
 
 /// Everything that is served from a store.
 #[derive(Debug, Default, PartialEq)]
-struct Held {
-    final_to: BTreeMap<ViewId, Option<Timestamp>>,
-    results: BTreeMap<(ViewId, Timestamp, Labels), [u64; 2]>,
+pub struct Held {
+    pub final_to: BTreeMap<ViewId, Option<Timestamp>>,
+    pub results: BTreeMap<(ViewId, Timestamp, Labels), [u64; 2]>,
     /// By view and grid point: the reasons of the spans that hold it.
-    uncovered: BTreeMap<(ViewId, Timestamp), Vec<SpanReason>>,
+    pub uncovered: BTreeMap<(ViewId, Timestamp), Vec<SpanReason>>,
 }
 
 fn held(store: &Store, catalog: &Catalog) -> Held {
@@ -64,14 +64,14 @@ fn held(store: &Store, catalog: &Catalog) -> Held {
 }
 
 /// Whether all that is readable was folded. The newest records finish no grid point, and may still uncover some.
-fn is_at_the_end(store: &Store, log: &MemoryLog) -> bool {
+pub fn is_at_the_end(store: &Store, log: &MemoryLog) -> bool {
     let Some((_, positions)) = store.positions() else { return log.len() == 0 };
     let read_to = |p| positions.iter().find(|position| position.partition == p).map_or(Offset(0), |position| position.next);
     (0..log.partitions()).map(PartitionId).all(|p| read_to(p) == log.extent(p).next)
 }
 
 /// Runs a stream until it has folded what is readable, or for a moment only.
-fn run(log: &Arc<MemoryLog>, catalog: &Arc<Catalog>, dir: &Path, threads: usize, patience: Option<Duration>) -> Held {
+pub fn run(log: &Arc<MemoryLog>, catalog: &Arc<Catalog>, dir: &Path, threads: usize, patience: Option<Duration>) -> Held {
     let store = Arc::new(Store::open(dir, StoreOptions::default()).unwrap());
     let options = StreamOptions { threads, new_senders_uncover: true };
     let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;

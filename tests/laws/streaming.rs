@@ -52,7 +52,7 @@ impl Random {
     pub fn chance(&mut self, percent: i64) -> bool {
         self.below(100) < percent
     }
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len() as i64) as usize]
     }
 }

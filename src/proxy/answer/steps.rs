@@ -27,19 +27,20 @@ impl Asked<'_> {
                     state = PointState::Uncovered;
                     break;
                 };
-                match covered.between(from, to) {
+                let read_state = covered.between(from, to);
+                state = state.and(read_state);
+                match read_state {
                     PointState::Served => {
                         if self.proxy.upstream.is_none() {
                             reasons.extend(covered.reasons(from, to));
                         }
                     }
-                    PointState::NotEmitted if state != PointState::Uncovered => {
-                        state = PointState::NotEmitted;
+                    PointState::NotEmitted => {
                         let entry = catalog.get(read.view).map(|entry| &entry.view);
                         let edge_max = entry.map_or(0, |view| view.max_delay_ms + view.step_ms + EDGE_SLACK_MS);
                         recent &= now - to <= edge_max;
                     }
-                    other => state = other,
+                    PointState::Uncovered => {}
                 }
             }
             plan.add(step, range.step_ms, self.place(state, recent));
