@@ -173,6 +173,7 @@ fn scrapes(node: &Node) -> Vec<Family> {
 
 fn log(node: &Node) -> Vec<Family> {
     let stats = node.log.stats();
+    let oldest = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition)).first_log_time);
     let mut senders = node.store.senders();
     senders.dedup_by(|next, kept| (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender));
     let senders = senders.len();
@@ -206,6 +207,11 @@ fn log(node: &Node) -> Vec<Family> {
             "prefold_log_time_timestamp_seconds",
             "Log time that has been folded; worry when it lags the clock.",
             one(node.stream_status().log_time.load(Ordering::Relaxed) as f64 / 1000.0),
+        ),
+        gauge(
+            "prefold_log_oldest_timestamp_seconds",
+            "The log time from which on every partition is whole; worry when windows plus downtime reach behind it.",
+            one(seconds_of(oldest.max().unwrap_or(Timestamp::MIN))),
         ),
         gauge(
             "prefold_log_newest_timestamp_seconds",
