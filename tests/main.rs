@@ -5,6 +5,7 @@
 
 mod e2e;
 mod exposition;
+mod ingest;
 mod jobs;
 mod laws;
 mod log;

@@ -99,6 +99,8 @@ pub struct Filtered {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    /// Whose number `sender` is, said once.
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub introduced: Vec<Introduced>,
     pub evicted: Vec<SeriesIndex>,
@@ -147,6 +149,7 @@ pub struct Partitioned {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub assigned: Vec<Assigned>,
     pub groups: Vec<NewGroup>,
@@ -186,7 +189,7 @@ pub struct Evaluated {
 }
 
 /// What a partition knows of a view at a grid point that became final in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub slot: ViewSlot,
     pub t: Timestamp,
@@ -194,8 +197,14 @@ pub struct Status {
     pub live: u64,
     /// Live series whose next sample should have come and has not.
     pub overdue: u64,
-    /// The least newest time of the overdue.
+    /// The least newest time of the overdue; `Timestamp::MAX` when there are none.
     pub overdue_since: Timestamp,
+    /// The greatest newest time of the overdue; `Timestamp::MIN` when there are none.
+    pub overdue_newest: Timestamp,
+    /// The least newest time of the overdue that were not at the grid point before; `Timestamp::MAX` when there are none.
+    pub overdue_new_since: Timestamp,
+    /// Series that were overdue at the grid point before and have had a sample or a marker since.
+    pub back: u64,
     /// Series that were overdue at the grid point before and have ended or left the reach.
     pub gone: u64,
     /// Samples that did not count since the grid point before.
@@ -204,6 +213,26 @@ pub struct Status {
     pub state_bytes: u64,
     /// Samples in the windows of all series.
     pub window_samples: u64,
+}
+
+/// What a view without series has.
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            slot: ViewSlot::default(),
+            t: Timestamp::default(),
+            live: 0,
+            overdue: 0,
+            overdue_since: Timestamp::MAX,
+            overdue_newest: Timestamp::MIN,
+            overdue_new_since: Timestamp::MAX,
+            back: 0,
+            gone: 0,
+            not_counted: 0,
+            state_bytes: 0,
+            window_samples: 0,
+        }
+    }
 }
 
 /// A sender's samples reach a view.

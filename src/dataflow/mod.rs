@@ -14,6 +14,7 @@ pub mod combine;
 pub mod coverage;
 pub mod filter;
 pub mod message;
+pub mod newcomers;
 pub mod partition;
 pub mod progress;
 pub mod render;

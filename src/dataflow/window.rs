@@ -64,21 +64,21 @@ const NO_VALUE: (GroupIndex, f64) = (GroupIndex(u32::MAX), 0.0);
 
 impl Windows {
     pub fn record(&mut self, input: Partitioned) -> Windowed {
-        let mut out = Windowed { partition: input.partition, log_time: input.log_time, ..Windowed::default() };
+        let (partition, log_time, uncovers) = (input.partition, input.log_time, input.uncovers);
+        let mut out = Windowed { partition, log_time, uncovers, ..Windowed::default() };
         if let Some(set) = &input.views {
             self.take_views(set);
         }
         self.log_time = self.log_time.max(input.log_time);
         self.evaluate_final(&mut out.evaluated);
-        if let Some(seen) = &input.sender_seen {
-            self.name_sender(input.sender, seen.tenant.clone(), seen.sender.clone());
+        if let Some((tenant, name)) = input.sender_named {
+            self.name_sender(input.sender, tenant, name);
         }
         input.assigned.iter().for_each(|assigned| self.assign(assigned));
         for point in &input.points {
             self.point(point, input.sender, &mut out);
         }
         self.evict(&input.evicted);
-        out.uncovers = input.uncovers;
         self.flush_stretches(&mut out.uncovers);
         out.groups = input.groups;
         out.sender_seen = input.sender_seen;
@@ -291,7 +291,7 @@ impl ViewWindow {
         let (t, view) = (self.next, self.planned.view());
         let (reach_ms, max_delay_ms) = (view.reach_ms(), view.max_delay_ms);
         let window = Window::new(t, view.shape.window_ms);
-        let mut status = Status { slot: self.planned.slot, t, overdue_since: Timestamp::MAX, ..Status::default() };
+        let mut status = Status { slot: self.planned.slot, t, ..Status::default() };
         // Read in the order of memory, given out in the order of ids: the sums' bits must not depend on numbering.
         let mut values = vec![NO_VALUE; self.members.len()];
         for member in &mut self.members {
@@ -326,9 +326,56 @@ fn judge(series: &Series, member: &mut Member, t: Timestamp, reach_ms: i64, max_
     let overdue = live && silent_ms > series.spacing_ms() + max_delay_ms / 2;
     status.live += u64::from(live);
     status.gone += u64::from(member.overdue && !live);
+    status.back += u64::from(member.overdue && !overdue && series.newest() > t - reach_ms);
     if overdue {
         status.overdue += 1;
         status.overdue_since = status.overdue_since.min(series.newest());
+        status.overdue_newest = status.overdue_newest.max(series.newest());
+        if !member.overdue {
+            status.overdue_new_since = status.overdue_new_since.min(series.newest());
+        }
     }
     member.overdue = overdue;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{OperatorsPlan, compile};
+    use crate::dataflow::message::ViewStart;
+    use crate::plan::Catalog;
+    use crate::plan::spec::{ReadOptions, read_job};
+
+    const JOB: &str = r#"{ "name": "one", "description": "", "owner": "x",
+        "rules": [{ "expr": "sum(rate(a_total[1m]))", "step": "1m", "max_delay": "10s", "record": "a:rate1m" }] }"#;
+
+    fn view_set() -> Arc<ViewSet> {
+        let job = read_job("one.json".as_ref(), JOB, &ReadOptions::default()).unwrap();
+        let plan = Arc::new(compile(&Catalog::new(&[job]), &OperatorsPlan::default()));
+        let (first, last) = (Timestamp(0), Timestamp::MAX);
+        let starts =
+            plan.live().map(|planned| ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None });
+        Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() })
+    }
+
+    #[test]
+    fn every_stretch_of_a_record_is_said() {
+        let late = |from: i64| (SpanReason::Late, from, from + 60_000);
+        let mut windows = Windows::default();
+        let set = view_set();
+        let slot = set.starts[0].slot;
+        let series = SeriesIndex(0);
+        let points = [1_000_000, 500_000, 550_000, 100_000].map(|t| Point { series, t: Timestamp(t), v: 1.0 });
+        let said = windows.record(Partitioned {
+            log_time: Timestamp(1_000_000),
+            views: Some(set),
+            assigned: vec![Assigned { series, id: SeriesId(1), targets: vec![(slot, GroupIndex(0))] }],
+            points: points.to_vec(),
+            uncovers: vec![Stretch { slot, reason: SpanReason::Gap, from: Timestamp(0), to: Timestamp(1) }],
+            ..Partitioned::default()
+        });
+        let said: Vec<_> = said.uncovers.iter().map(|one| (one.reason, one.from.0, one.to.0)).collect();
+        let expected = [(SpanReason::Gap, 0, 1), (SpanReason::Late, 500_000, 610_000), late(100_000)];
+        assert_eq!(said, expected);
+    }
 }

@@ -18,7 +18,8 @@ use crate::ingest::limits::SeriesLimits;
 use crate::ingest::remote_write::{Receiver, ReceiverOptions};
 use crate::ingest::scrape::Scraper;
 use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
-use crate::model::Clock;
+use crate::model::time::format_duration;
+use crate::model::{Clock, PartitionId};
 use crate::proxy::upstream::{Kind, Upstream};
 use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions, ViewActivity};
 use crate::query::QueryLimits;
@@ -166,6 +167,22 @@ impl Node {
             if let Err(error) = self.store.enforce_retention(self.clock.now()) {
                 tracing::error!(%error, "cannot delete old results; trying again in ten minutes");
             }
+            self.look_at_the_logs_reach();
+        }
+    }
+
+    /// Says which views a restart now could not resume, because the log has forgotten what they need.
+    fn look_at_the_logs_reach(&self) {
+        let extents: Vec<_> = (0..self.log.partitions()).map(|p| self.log.extent(PartitionId(p))).collect();
+        let truncated = extents.iter().filter(|extent| extent.truncated);
+        let Some(held_ms) = truncated.map(|extent| extent.newest_log_time - extent.first_log_time).min() else { return };
+        for entry in self.proxy.catalog.load().entries().filter(|entry| entry.view.resume_ms() > held_ms) {
+            tracing::warn!(
+                job = %entry.job, rule = %entry.rule,
+                "the log holds {}, and a restart needs {} for this view: it would leave a gap; raise \
+                 log.embedded.retention_bytes or log.embedded.retention",
+                format_duration(held_ms), format_duration(entry.view.resume_ms())
+            );
         }
     }
 

@@ -73,9 +73,12 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Shared<B> {
 impl<B: HttpBody<Data = Bytes> + Unpin> Rest<B> {
     /// Reads and drops what was left; the answer says that the connection ends when not all of it could be.
     pub async fn dropped<T>(self, mut response: Response<T>) -> Response<T> {
+        if self.inner.lock().body.is_end_stream() {
+            return response;
+        }
         let untold = self.waits_to_be_told && !self.inner.lock().asked;
         let ended = !untold && tokio::time::timeout(DROPPED_FOR_MAX, self.read()).await.unwrap_or(false);
-        if !ended && !self.inner.lock().body.is_end_stream() {
+        if !ended {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

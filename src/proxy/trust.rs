@@ -1,7 +1,8 @@
 //! Trust by comparison: a view is served only after upstream was asked once and said the same (semantics.md S3).
 //!
 //! One instant query of the view's expression at a final grid point, labels included. Equal: served from there on, until
-//! something happens that asks again. Unequal: not served, tried again with growing pauses. Remembered in the store.
+//! something happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
+//! begun or ended since: then the cause may be gone. Remembered in the store.
 //!
 //! What upstream was asked at the edge is compared too, once the view has its own value (S5): that costs nothing. Such an
 //! answer may be incomplete, since it was given early, so when it is unequal it only asks for a comparison proper.
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::coverage::{Compared, Coverage, PointState, Vouching, comparison_due, confirm};
+use super::coverage::{Compared, Coverage, PointState, Vouching, changed_between, comparison_due, confirm};
 use super::upstream::{Purpose, Upstream};
 use crate::model::{Labels, Timestamp, ViewId};
 use crate::plan::{Catalog, CatalogEntry, View};
@@ -53,6 +54,9 @@ pub struct TrustRecord {
     failures: u32,
     /// Not before this instant.
     next_ms: i64,
+    /// When the last comparison proper was made, and at which grid point.
+    last_ms: i64,
+    last_at_ms: i64,
     /// What the last unequal or failed one found.
     pub last_difference: Option<String>,
 }
@@ -142,13 +146,14 @@ impl Trust {
     /// The grid point at which a view wants to be compared now.
     fn due_at(&self, view: &View, now: Timestamp) -> Option<Timestamp> {
         let record = self.record(view.id);
-        if now.0 < record.next_ms {
+        if now.0 < record.next_ms.min(record.last_ms + PAUSE_MS) {
             return None;
         }
         let state = self.store.view(view.id)?;
         let t = state.final_to?;
         let suspected = record.suspected_ms.is_some() && is_whole(&state, t);
-        (suspected || comparison_due(&state, &record.compared(), t)).then_some(t)
+        let waits = now.0 < record.next_ms && !changed_between(&state, Timestamp(record.last_at_ms), t);
+        (suspected || (!waits && comparison_due(&state, &record.compared(), t))).then_some(t)
     }
 
     async fn compare(&self, entry: &CatalogEntry, t: Timestamp, upstream: &Upstream, now: Timestamp) {
@@ -159,6 +164,7 @@ impl Trust {
             Ok(first_difference(&self.ours(view, t)?, &theirs))
         });
         let mut record = self.record(view.id);
+        (record.last_ms, record.last_at_ms) = (now.0, t.0);
         match compared {
             Ok(None) => {
                 record.found_equal(self.store.view(view.id).as_ref(), t);

@@ -50,7 +50,9 @@ impl<'a> Walk<'a> {
     }
 
     pub fn run(mut self, expr: &Expr) -> Outcome {
-        let rewritten = self.expr(expr);
+        // A duration that cannot be known is for whoever evaluates the query to complain of.
+        let known = expr.with_known_durations(self.question.time.span());
+        let rewritten = self.expr(known.as_deref().unwrap_or(expr));
         Outcome {
             expr: rewritten,
             whole: self.selectors_left == 0 && !self.reads.is_empty(),
@@ -78,6 +80,11 @@ impl<'a> Walk<'a> {
             })),
             ExprKind::Negate(inner) => ExprKind::Negate(Box::new(self.expr(inner))),
             ExprKind::Paren(inner) => ExprKind::Paren(Box::new(self.expr(inner))),
+            // No view keeps what its modifier asks for.
+            ExprKind::Modified(modified) => {
+                modified.plain.selectors().into_iter().for_each(|selector| self.leave(expr.source, selector));
+                expr.kind.clone()
+            }
         };
         Expr::new(kind, expr.source)
     }
@@ -272,6 +279,7 @@ fn uses_bounds(expr: &Expr) -> bool {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => moving(&selector.shift),
             ExprKind::Subquery { shift, .. } => moving(shift),
             ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range"),
+            ExprKind::Modified(modified) => modified.uses_query_range(),
             _ => false,
         };
     });

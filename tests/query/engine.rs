@@ -21,16 +21,10 @@ fn source(lines: &str) -> MemorySource {
 /// Every selector of an expression reads a view.
 fn over_views(mut expr: Expr) -> Expr {
     fn visit(expr: &mut Expr) {
-        match &mut expr.kind {
-            ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => {
-                selector.origin = Origin::View { view: ViewId(1), field: 0 };
-            }
-            ExprKind::Subquery { expr, .. } | ExprKind::Negate(expr) | ExprKind::Paren(expr) => visit(expr),
-            ExprKind::Call { args, .. } => args.iter_mut().for_each(visit),
-            ExprKind::Aggregate(node) => visit(&mut node.expr),
-            ExprKind::Binary(node) => [&mut node.lhs, &mut node.rhs].into_iter().for_each(visit),
-            ExprKind::Number(_) | ExprKind::String(_) => {}
+        if let ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } = &mut expr.kind {
+            selector.origin = Origin::View { view: ViewId(1), field: 0 };
         }
+        expr.children_mut().into_iter().for_each(visit);
     }
     visit(&mut expr);
     expr

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod explained;
 mod random;
 pub mod table;
 mod time;

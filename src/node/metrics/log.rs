@@ -8,7 +8,10 @@ use crate::node::assembly::Node;
 
 pub(super) fn families(node: &Node) -> Vec<Family> {
     let stats = node.log.stats();
-    let senders = node.store.senders().len();
+    let oldest = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition)).first_log_time);
+    let mut senders = node.store.senders();
+    senders.dedup_by(|next, kept| (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender));
+    let senders = senders.len();
     vec![
         gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
         counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),
@@ -49,6 +52,11 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             "prefold_log_time_timestamp_seconds",
             "Log time that has been folded; worry when it lags the clock.",
             one(node.stream_status().log_time.load(Ordering::Relaxed) as f64 / 1000.0),
+        ),
+        gauge(
+            "prefold_log_oldest_timestamp_seconds",
+            "The log time from which on every partition is whole; worry when windows plus downtime reach behind it.",
+            one(seconds_of(oldest.max().unwrap_or(Timestamp::MIN))),
         ),
         gauge(
             "prefold_log_newest_timestamp_seconds",

@@ -62,6 +62,7 @@ impl Table {
         for cell in cells {
             let _ = match cell {
                 Cell::Text(text) => write!(self.out, "<td>{}</td>", lines(text)),
+                Cell::Lines(text) => write!(self.out, "<td class=\"lines\">{}</td>", lines(text)),
                 Cell::Bad(text) => write!(self.out, "<td class=\"bad\">{}</td>", lines(text)),
                 Cell::Code(text) => write!(self.out, "<td><code>{}</code></td>", lines(text)),
                 Cell::Number(n) => write!(self.out, "<td class=\"n\">{}</td>", number(*n)),
@@ -78,6 +79,8 @@ impl Table {
 /// What stands in a cell.
 pub enum Cell {
     Text(String),
+    /// Text whose lines are not broken.
+    Lines(String),
     /// Something that is not as it should be.
     Bad(String),
     Code(String),

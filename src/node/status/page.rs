@@ -15,7 +15,7 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5re
 p { margin: .3rem 0; } ul { margin: .3rem 0; padding-left: 1.2rem; }
 table { border-collapse: collapse; font-size: .87rem; } .scroll { overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); }
-th { white-space: nowrap; } code { font-size: .82rem; overflow-wrap: anywhere; }
+th, .lines { white-space: nowrap; } code { display: block; min-width: 22rem; font-size: .82rem; overflow-wrap: anywhere; }
 .n { text-align: right; white-space: nowrap; } .bad, .attention li { color: var(--bad); } .good { color: var(--good); }
 .quiet { opacity: .7; }
 ";
@@ -77,9 +77,9 @@ fn views(facts: &Facts, out: &mut String) {
             Cell::Text(view.job.clone()),
             Cell::Text(view.rule.clone()),
             Cell::Code(expression(view)),
-            Cell::Text(known(view.final_to)),
+            Cell::Lines(known(view.final_to)),
             served(view, facts.now),
-            Cell::Text(spans(view, facts.now)),
+            Cell::Lines(spans(view, facts.now)),
             trust(view, facts.now),
             Cell::Number(view.activity.input_series),
             Cell::Number(view.activity.output_series),
@@ -101,7 +101,7 @@ fn served(view: &ViewFacts, now: Timestamp) -> Cell {
         None => Cell::Bad("nothing".to_owned()),
         Some((from, to)) => {
             let text = format!("from {}\nto {}", ago(from, now), ago(to, now));
-            if Some(to) == view.final_to { Cell::Text(text) } else { Cell::Bad(text) }
+            if Some(to) == view.final_to { Cell::Lines(text) } else { Cell::Bad(text) }
         }
     }
 }

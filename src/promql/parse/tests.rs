@@ -1,7 +1,8 @@
 //! What is read, how it is understood, where errors point, and the bounds.
 
+use super::super::duration::QuerySpan;
 use super::super::expr::{At, BinaryOp, Expr, ExprKind, NumberLiteral};
-use super::{NESTING_MAX, TEXT_BYTES_MAX, TREE_DEPTH_MAX, parse};
+use super::{DURATION_OPERATORS_MAX, NESTING_MAX, TEXT_BYTES_MAX, TREE_DEPTH_MAX, parse};
 use crate::model::Timestamp;
 
 /// Reads `text`, expects `printed`, and that it reads back as the same tree.
@@ -15,7 +16,7 @@ fn check(text: &str, printed: &str) {
 #[track_caller]
 fn check_error(text: &str, error: &str) {
     let got = parse(text).map(|expr| expr.to_string()).unwrap_err();
-    assert_eq!((got.to_string().as_str(), got.unsupported), (error, None), "{text}");
+    assert_eq!(got.to_string(), error, "{text}");
 }
 
 /// The tree as nested parentheses, to see what binds to what.
@@ -127,24 +128,64 @@ fn errors_say_what_and_where() {
 }
 
 #[test]
-fn what_is_valid_but_not_read_says_so_with_a_slug() {
-    for (text, slug, column) in [
-        ("rate(x[5m] anchored)", "extended-range-selector", 12),
-        ("x smoothed @ 5", "extended-range-selector", 3),
-        ("h </ 5", "native-histogram", 3),
-        ("a + (h >/ 5)", "native-histogram", 8),
-        ("x[5m + 1m]", "duration-expression", 6),
-        ("x[(5m)]", "duration-expression", 3),
-        ("x offset -(5)", "duration-expression", 11),
-        ("x[1m:step()]", "duration-expression", 6),
-        ("x offset min_of(5, range())", "duration-expression", 20),
-        ("x[0.0001]", "duration-expression", 3),
+fn what_is_behind_feature_flags_is_read_too() {
+    for (text, printed) in [
+        ("rate(x[5m] anchored)", "rate(x[5m] anchored)"),
+        ("x smoothed @ 5 offset 1m", "x smoothed @ 5.000 offset 1m"),
+        ("x[5m] @ end() smoothed smoothed", "x[5m] smoothed @ end()"),
+        ("h </ 5", "h </ 5"),
+        ("a + (h >/ on (x) group_left c) < 2", "a + (h >/ on (x) group_left () c) < 2"),
+        ("x[5m + 1m]", "x[5m + 1m]"),
+        ("x[(5m)]", "x[(5m)]"),
+        ("x[1800]", "x[30m]"),
+        ("x[60*30]", "x[60 * 30]"),
+        ("x[0.0001]", "x[0.0001]"),
+        ("x[-(STEP())^+2 % range()/-3]", "x[-(step()) ^ 2 % range() / -3]"),
+        ("x offset -(5)", "x offset -(5)"),
+        ("x offset - -2 + 3", "x offset --2 + 3"),
+        ("x offset + -2 + 3", "x offset +-2 + 3"),
+        ("x offset + +2 * 3", "x offset ++2 * 3"),
+        ("x offset - +(2) * 3", "x offset -+(2) * 3"),
+        ("x offset (2) * 3", "x offset (2) * 3"),
+        ("x offset step() * 3", "x offset step() * 3"),
+        ("x[1m:step()] offset 5m", "x[1m:step()] offset 5m"),
+        ("x offset min_of(5, range())[5m*2:] @ 3", "x offset min_of(5, range())[5m * 2:] @ 3.000"),
+        ("(x smoothed)[1h:max_of(step(), 1ms)]", "(x smoothed)[1h:max_of(step(), 1ms)]"),
     ] {
-        let error = parse(text).unwrap_err();
-        assert_eq!((error.unsupported, error.column), (Some(slug), column), "{text}: {error}");
+        check(text, printed);
     }
     for text in ["x anchored smoothed", "x[5m + ]", "h </", "x[5m] anchored + rate(x)", "x[5m/0]", "x[1m:] anchored"] {
-        assert_eq!(parse(text).unwrap_err().unsupported, None, "{text}");
+        assert!(parse(text).is_err(), "{text}");
+    }
+    let long = format!("x[{}1]", "1+".repeat(DURATION_OPERATORS_MAX as usize));
+    assert!(parse(&long).is_ok());
+    assert!(parse(&long.replace("1]", "1+1]")).unwrap_err().message.contains("more operators than 500"));
+}
+
+#[test]
+fn durations_are_known_once_the_query_is() {
+    let query = QuerySpan { step_ms: 15_000, range_ms: 3_600_000 };
+    for (text, known) in [
+        ("x[step() * 4 + 1ms]", "x[1m1ms]"),
+        ("x[7.0001 / 2]", "x[3s500ms]"),
+        ("x offset -(range() % 7m)", "x offset -4m"),
+        ("sum(x)[1*range():max_of(step(), 20)] offset min_of(1, 2)", "sum(x)[1h:20s] offset 1s"),
+        ("sum(rate(x[2^3 * 1m] anchored))", "sum(rate(x[8m] anchored))"),
+        ("x[1h:0.0001]", "x[1h:]"),
+        ("max_over_time((x offset (1+1))[1m*2:])", "max_over_time((x offset 2s)[2m:])"),
+        ("x", "x"),
+    ] {
+        let expr = parse(text).unwrap();
+        assert_eq!(expr.with_known_durations(query).map(|expr| expr.to_string()).as_deref(), Ok(known), "{text}");
+    }
+    for (text, error) in [
+        ("x[step() - 15]", "duration must be greater than 0"),
+        ("x[1 / (step() - 15)]", "division by zero"),
+        ("x[1 % (step() - 15)]", "modulo by zero"),
+        ("x[10 ^ 30]", "duration is out of range"),
+        ("x offset (-1) ^ 0.5", "duration is out of range"),
+    ] {
+        assert_eq!(parse(text).unwrap().with_known_durations(query).unwrap_err(), error, "{text}");
     }
 }
 
@@ -304,7 +345,7 @@ fn hostile_nesting_is_an_error() {
         ] {
             for count in [NESTING_MAX as usize + 1, TEXT_BYTES_MAX / piece.len()] {
                 let error = parse(&piece.repeat(count)).unwrap_err();
-                assert!(!error.message.is_empty() && error.unsupported.is_none(), "{piece}");
+                assert!(!error.message.is_empty(), "{piece}");
             }
         }
         let deep = format!("x[{}5m{}]", "(".repeat(10_000), ")".repeat(10_000));

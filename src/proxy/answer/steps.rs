@@ -119,14 +119,15 @@ impl<'a> Survey<'a> {
         let mut found = StepState { state: PointState::Served, recent: true, begun: true };
         for read in reads {
             let Some((from, to)) = read.grid_points(step) else { continue };
-            match self.coverage(read.view).map_or(PointState::Uncovered, |covered| covered.between(from, to)) {
+            let state = self.coverage(read.view).map_or(PointState::Uncovered, |covered| covered.between(from, to));
+            found.state = found.state.and(state);
+            match state {
                 PointState::Served => {}
                 PointState::NotEmitted => {
-                    found.state = PointState::NotEmitted;
                     found.recent &= self.now - to <= self.edge_max_ms(read.view);
                     found.begun &= to <= self.now;
                 }
-                PointState::Uncovered => return StepState { state: PointState::Uncovered, ..found },
+                PointState::Uncovered => return found,
             }
         }
         found

@@ -45,7 +45,11 @@ pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, step
                         None => {
                             evaluator.budget.hold(1, steps.count)?;
                             places.insert(labels.clone(), counted.len());
-                            counted.push(Row { labels: Arc::new(labels), values: vec![ABSENT; steps.count] });
+                            counted.push(Row {
+                                labels: Arc::new(labels),
+                                values: vec![ABSENT; steps.count],
+                                drop_name: row.drop_name,
+                            });
                             counted.len() - 1
                         }
                     }

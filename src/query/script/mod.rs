@@ -12,7 +12,7 @@ pub use parse::parse;
 pub use run::{Outcome, Verdict, run};
 
 use super::load::SeriesLine;
-use crate::model::Timestamp;
+use crate::model::{Labels, Timestamp};
 
 /// A script's commands in order.
 #[derive(Debug, Default)]
@@ -34,8 +34,10 @@ pub struct LoadCommand {
     /// Milliseconds between items.
     pub gap_ms: i64,
     pub series: Vec<SeriesLine>,
-    /// Metrics that the script also loads as native histograms, which are not kept.
-    pub native_histograms: Vec<String>,
+    /// Native histograms that are also made of the classic ones.
+    pub native_histograms: Vec<(Labels, Vec<Timestamp>)>,
+    /// Series that have start timestamps, which are not kept.
+    pub start_timestamps: Vec<Labels>,
 }
 
 /// `eval ...` and what it must give.
