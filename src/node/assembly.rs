@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust};
 use super::jobs::{self, LoadedJobs};
+use super::retired::with_retired;
 use super::scrape::{self, ScrapeCounters};
 use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::{Gateway, GatewayOptions};
@@ -117,7 +118,7 @@ impl Node {
         if let Some(stream) = &*self.stream.lock() {
             stream.reload(Arc::clone(&loaded.catalog));
         }
-        self.proxy.catalog.store(loaded.catalog);
+        self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
         self.proxy.jobs.store(loaded.jobs);
         tracing::info!(views, "jobs are in force");
         Ok(views)
@@ -169,7 +170,7 @@ impl Node {
         let extents: Vec<_> = (0..self.log.partitions()).map(|p| self.log.extent(PartitionId(p))).collect();
         let truncated = extents.iter().filter(|extent| extent.truncated);
         let Some(held_ms) = truncated.map(|extent| extent.newest_log_time - extent.first_log_time).min() else { return };
-        for entry in self.proxy.catalog.load().entries().filter(|entry| entry.view.resume_ms() > held_ms) {
+        for entry in self.proxy.catalog.load().in_force().filter(|entry| entry.view.resume_ms() > held_ms) {
             tracing::warn!(
                 job = %entry.job, rule = %entry.rule,
                 "the log holds {}, and a restart needs {} for this view: it would leave a gap; raise \
@@ -281,7 +282,7 @@ fn proxy(config: &Config, store: &Arc<Store>, loaded: &LoadedJobs, clock: &Arc<d
         edge_omit: config.upstream.as_ref().is_none_or(|upstream| upstream.edge == Edge::Omit),
         evaluation_interval_ms: None,
     };
-    let (catalog, jobs) = (Arc::clone(&loaded.catalog), Arc::clone(&loaded.jobs));
+    let (catalog, jobs) = (Arc::new(with_retired(&loaded.catalog, store)), Arc::clone(&loaded.jobs));
     Ok(Proxy::new(Arc::clone(store), catalog, jobs, upstream, Arc::clone(clock), options))
 }
 

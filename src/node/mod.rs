@@ -9,5 +9,6 @@ pub mod jobs;
 pub mod lane;
 pub mod metrics;
 pub mod replay;
+pub mod retired;
 pub mod scrape;
 pub mod stream;

@@ -24,7 +24,8 @@ pub struct ViewActivity {
 /// `/prefold/api/v1/views`
 pub fn views(proxy: &Proxy, activity: impl Fn(ViewId) -> ViewActivity) -> Response {
     let catalog = proxy.catalog.load();
-    let views: Vec<serde_json::Value> = catalog.entries().map(|entry| view(proxy, entry, activity(entry.view.id))).collect();
+    let views: Vec<serde_json::Value> =
+        catalog.in_force().map(|entry| view(proxy, entry, activity(entry.view.id))).collect();
     json::success(&serde_json::Value::from(views).to_string(), &Notes::default())
 }
 
