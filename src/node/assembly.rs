@@ -11,6 +11,7 @@ use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust, UpstreamKind};
 use super::jobs::{self, LoadedJobs};
 use super::metrics::uncovered::UncoveredSeconds;
+use super::retired::with_retired;
 use super::scrape::{self, ScrapeCounters};
 use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::{Gateway, GatewayOptions};
@@ -124,7 +125,7 @@ impl Node {
         if let Some(stream) = &*self.stream.lock() {
             stream.reload(Arc::clone(&loaded.catalog));
         }
-        self.proxy.catalog.store(loaded.catalog);
+        self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
         self.proxy.jobs.store(loaded.jobs);
         tracing::info!(views, "jobs are in force");
         Ok(views)
@@ -176,7 +177,7 @@ impl Node {
         let extents: Vec<_> = (0..self.log.partitions()).map(|p| self.log.extent(PartitionId(p))).collect();
         let truncated = extents.iter().filter(|extent| extent.truncated);
         let Some(held_ms) = truncated.map(|extent| extent.newest_log_time - extent.first_log_time).min() else { return };
-        for entry in self.proxy.catalog.load().entries().filter(|entry| entry.view.resume_ms() > held_ms) {
+        for entry in self.proxy.catalog.load().in_force().filter(|entry| entry.view.resume_ms() > held_ms) {
             tracing::warn!(
                 job = %entry.job, rule = %entry.rule,
                 "the log holds {}, and a restart needs {} for this view: it would leave a gap; raise \
@@ -304,7 +305,7 @@ fn proxy(
     };
     let status = Arc::clone(status);
     let activity = Arc::new(move |view| status.views.get(&view).map_or_else(ViewActivity::default, |view| view.activity()));
-    let files = (Arc::clone(&loaded.catalog), Arc::clone(&loaded.jobs));
+    let files = (Arc::new(with_retired(&loaded.catalog, store)), Arc::clone(&loaded.jobs));
     Ok(Proxy::new(Arc::clone(store), files, upstream, Arc::clone(clock), activity, options))
 }
 

@@ -11,6 +11,7 @@ pub mod lane;
 pub mod metrics;
 pub mod replay;
 mod request_body;
+pub mod retired;
 pub mod scrape;
 pub mod status;
 pub mod stream;

@@ -106,6 +106,7 @@ pub fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
         let view = &entry.view;
         let text = serde_json::json!({
             "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
+            "max_delay_ms": view.max_delay_ms, "records": entry.records,
         });
         let description = ViewDescription {
             step_ms: view.step_ms,

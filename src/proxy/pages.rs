@@ -16,7 +16,7 @@ use crate::rewrite::{QueryTime, Question, explain};
 /// `/prefold/api/v1/views`
 pub fn views(proxy: &Proxy) -> Response {
     let catalog = proxy.catalog.load();
-    let views: Vec<serde_json::Value> = catalog.entries().map(|entry| view(proxy, entry)).collect();
+    let views: Vec<serde_json::Value> = catalog.in_force().map(|entry| view(proxy, entry)).collect();
     json::success(&serde_json::Value::from(views).to_string(), &Notes::default())
 }
 

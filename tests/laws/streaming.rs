@@ -224,6 +224,7 @@ pub fn catalog(rules: &[Rule]) -> Catalog {
             overdue_tolerance: rule.tolerance,
             retention_ms: i64::MAX,
             limits: RuleLimits::default(),
+            retired: false,
         })
     }))
 }

@@ -8,7 +8,7 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
     let (mut finals, mut input, mut output, mut overdue) = (Values::new(), Values::new(), Values::new(), Values::new());
     let (mut not_counted, mut bytes, mut comparisons, mut info, mut uncovered) =
         (Values::new(), Values::new(), Values::new(), Values::new(), Values::new());
-    for entry in node.proxy.catalog.load().entries() {
+    for entry in node.proxy.catalog.load().in_force() {
         let labels = || vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string())];
         let with = |name, value: &str| [labels(), vec![(name, value.to_owned())]].concat();
         info.push((with("view", &entry.view.id.to_string()), 1.0.into()));

@@ -112,7 +112,7 @@ pub struct QueryFacts {
 
 pub fn gather(node: &Node) -> Facts {
     let catalog = node.proxy.catalog.load();
-    let mut entries: Vec<_> = catalog.entries().collect();
+    let mut entries: Vec<_> = catalog.in_force().collect();
     entries.sort_by(|a, b| (&a.job, &a.rule).cmp(&(&b.job, &b.rule)));
     let views = entries.iter().take(VIEWS_MAX).map(|entry| view(node, entry)).collect();
     let mut senders = senders(node);
