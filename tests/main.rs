@@ -8,6 +8,7 @@ mod exposition;
 mod jobs;
 mod laws;
 mod log;
+mod metamorphic;
 mod oracle;
 mod process;
 mod promql;
