@@ -5,6 +5,7 @@
 
 mod e2e;
 mod exposition;
+mod fuzz;
 mod jobs;
 mod laws;
 mod log;

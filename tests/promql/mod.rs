@@ -4,7 +4,7 @@
 //! These see texts read wrongly, refused or lost in printing. They cannot see a misreading that both parsers share.
 
 mod corpus;
-mod mutation;
+pub mod mutation;
 mod oracle;
 
 use std::collections::BTreeSet;
