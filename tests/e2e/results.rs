@@ -110,7 +110,7 @@ async fn e2e_instant_selectors_equal_prometheus() {
 }
 
 /// Makes Prometheus' own counters exist and be high before windows that are compared begin.
-async fn warm_up(api: &Api) {
+pub async fn warm_up(api: &Api) {
     for path in ["query?query=1", "query_range?query=1&start=1&end=1&step=1", "labels", "status/buildinfo"] {
         for method in [Method::Get, Method::Form] {
             for _ in 0..25 {
