@@ -1,4 +1,4 @@
-//! CPU seconds of a process, from /proc.
+//! CPU seconds and peak memory of a process, from /proc.
 
 /// User and system time of a process so far, in seconds. 0 when it is gone.
 pub fn seconds(pid: u32) -> f64 {
@@ -13,4 +13,11 @@ pub fn seconds(pid: u32) -> f64 {
 /// Of this process.
 pub fn own() -> f64 {
     seconds(std::process::id())
+}
+
+/// The most memory a process has had so far.
+pub fn peak_bytes(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
 }

@@ -6,7 +6,9 @@
 mod baseline;
 mod cpu;
 mod decode;
+mod engine;
 mod http;
+mod prometheus;
 mod query;
 mod store;
 mod window;
@@ -24,13 +26,24 @@ pub struct Scale {
 
 type Stage = (&'static str, fn(Scale));
 
-const STAGES: [Stage; 5] =
-    [("decode", decode::run), ("window", window::run), ("http", http::run), ("query", query::run), ("store", store::run)];
+const STAGES: [Stage; 6] = [
+    ("decode", decode::run),
+    ("window", window::run),
+    ("http", http::run),
+    ("query", query::run),
+    ("store", store::run),
+    ("engine", engine::run),
+];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == "--decode-only-receiver") {
         return http::decode_only_receiver();
+    }
+    if let [role, series] = args.as_slice()
+        && role == "--engine"
+    {
+        return engine::answer_questions(series.parse().expect("a number of series"));
     }
     let quick = args.iter().any(|arg| arg == "--quick");
     let scale = if quick { Scale { series: 10_000, scrapes: 40 } } else { Scale { series: 100_000, scrapes: 60 } };

@@ -5,10 +5,12 @@
 
 mod e2e;
 mod exposition;
+mod fuzz;
 mod ingest;
 mod jobs;
 mod laws;
 mod log;
+mod metamorphic;
 mod oracle;
 mod process;
 mod promql;

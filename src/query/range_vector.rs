@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
+use super::options::QueryLimits;
 use super::row::{ABSENT, Row, is_absent, nameless};
 use super::source::SeriesData;
 use super::steps::{Reference, Steps};
@@ -148,7 +149,7 @@ impl Evaluator<'_> {
         for (at, one) in range.series.iter().enumerate() {
             self.check()?;
             let samples = without_markers(&one.samples);
-            let mut values = over_series(&samples, range, &evaluated, &mut f);
+            let mut values = over_series(&samples, range, &evaluated, &self.options.limits, &mut f)?;
             if once {
                 values = vec![values[0]; steps.count];
             }
@@ -165,13 +166,18 @@ impl Evaluator<'_> {
     }
 }
 
+/// How many samples functions may look at before it is asked again whether the query is still wanted.
+const SAMPLES_PER_CHECK: usize = 1 << 20;
+
+/// One series may have as many windows as steps, each as long as the series: the limits are asked in between, too.
 fn over_series(
     samples: &[Sample],
     range: &RangeVector,
     steps: &Steps,
+    limits: &QueryLimits,
     f: &mut impl FnMut(&WindowAt<'_>) -> Option<f64>,
-) -> Vec<f64> {
-    let (mut from, mut to) = (0, 0);
+) -> Result<Vec<f64>, QueryError> {
+    let (mut from, mut to, mut unchecked) = (0, 0, 0);
     let mut values = Vec::with_capacity(steps.count);
     for (step, time) in steps.times().enumerate() {
         let window = Window::new(range.reference.of(time), range.range_ms);
@@ -183,10 +189,15 @@ fn over_series(
             from += 1;
         }
         let inside = &samples[from..to];
+        unchecked += inside.len();
+        if unchecked > SAMPLES_PER_CHECK {
+            limits.check()?;
+            unchecked = 0;
+        }
         let value = if inside.is_empty() { None } else { f(&WindowAt { samples: inside, window, step, time }) };
         values.push(value.unwrap_or(ABSENT));
     }
-    values
+    Ok(values)
 }
 
 /// The samples without staleness markers; copied only when there are any.

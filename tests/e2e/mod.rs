@@ -5,7 +5,10 @@
 //! test; so scrapes are kept off the whole seconds on which windows begin, and counters start high or are warmed up first.
 
 mod compare;
+mod differences;
+mod engine;
 mod exporter;
+mod expressions;
 mod faults;
 mod http;
 mod itself;
@@ -13,5 +16,6 @@ mod prefold;
 mod processes;
 mod prometheus;
 mod promtool;
+mod receiver;
 mod relay;
 mod results;

@@ -30,7 +30,8 @@ impl Prometheus {
             let port = free_port();
             let mut targets = targets.to_vec();
             targets.extend(itself.then_some(("prometheus", port)));
-            let mut prometheus = Prometheus::launch(&binary, port, &configuration(&targets, write_port, seed), &[]);
+            let config = configuration(&targets, write_port, port, seed);
+            let mut prometheus = Prometheus::launch(&binary, port, &config, &[]);
             let distance = wait_for("the first scrapes", PATIENCE, async || {
                 prometheus.program.check_alive();
                 least_distance(&prometheus.api, targets.len()).await
@@ -81,11 +82,12 @@ async fn least_distance(api: &Api, targets: usize) -> Result<f64, String> {
     Ok(times.map(|t| (t - t.round()).abs()).fold(1.0, f64::min))
 }
 
-fn configuration(targets: &[Target<'_>], write_port: u16, seed: u32) -> String {
+/// The write URL says who writes: where one is started after the other, a receiver can tell them apart.
+fn configuration(targets: &[Target<'_>], write_port: u16, port: u16, seed: u32) -> String {
     let mut text = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
          remote_write:\n\
-         - url: http://127.0.0.1:{write_port}/api/v1/write\n  \
+         - url: http://127.0.0.1:{write_port}/api/v1/write?prometheus={port}\n  \
            remote_timeout: 5s\n  \
            metadata_config: {{send: false}}\n  \
            queue_config: {{batch_send_deadline: 300ms, min_shards: 2, max_shards: 4, max_backoff: 1s}}\n\

@@ -107,7 +107,7 @@ pub async fn instant_selectors() {
 }
 
 /// Makes Prometheus' own counters exist and be high before windows that are compared begin.
-async fn warm_up(api: &Api) {
+pub async fn warm_up(api: &Api) {
     for path in ["query?query=1", "query_range?query=1&start=1&end=1&step=1", "labels", "status/buildinfo"] {
         for method in [Method::Get, Method::Form] {
             for _ in 0..25 {

@@ -5,9 +5,9 @@
 
 mod corpus;
 mod generated;
-mod mutation;
+pub mod mutation;
 mod oracle;
-mod random;
+pub mod random;
 mod second_opinion;
 
 use prefold::promql::parse;

@@ -5,8 +5,10 @@ use prefold::promql::{SIGNATURES, parse};
 use super::corpus::{dashboard_expressions, eval_queries, vectors};
 use super::random::Random;
 use super::{round_trip, text};
+use crate::fuzz::cases;
 
-/// Of one run; a failure names the text, so that it can be replayed without the others.
+/// Of one run, unless PREFOLD_FUZZ_CASES says otherwise; a failure names the text, so that it can be replayed without the
+/// others.
 const MUTATIONS: usize = 20_000;
 
 /// Pieces of the language, to be put where they may not belong.
@@ -69,7 +71,8 @@ const PIECES: [&str; 56] = [
     "info(a, {b!=''})",
 ];
 
-fn mutate(random: &mut Random, texts: &[String]) -> String {
+/// One of the texts with a few bytes changed, cut out, doubled, or with pieces of the language put in.
+pub fn mutate(random: &mut Random, texts: &[String]) -> String {
     let mut bytes = random.pick(texts).clone().into_bytes();
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len() + 1);
@@ -107,9 +110,9 @@ fn damaged_queries_never_panic_and_survive_printing() {
     texts.extend(queries.into_iter().map(|(query, _)| query));
     // One dashboard expression in ten: they are long and much alike.
     texts.extend(expressions.into_iter().step_by(10));
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let (mut random, mutations) = (Random::new(0), cases(MUTATIONS));
     let (mut read, mut bytes) = (0, 0);
-    for _ in 0..MUTATIONS {
+    for _ in 0..mutations {
         let damaged = mutate(&mut random, &texts);
         bytes += damaged.len();
         match round_trip(&damaged) {
@@ -117,7 +120,7 @@ fn damaged_queries_never_panic_and_survive_printing() {
             Err(error) => assert!(!error.to_string().is_empty() && error.line >= 1 && error.column >= 1, "{damaged}"),
         }
     }
-    println!("{read} of {MUTATIONS} damaged texts still read, {bytes} bytes");
-    assert!(read > MUTATIONS / 20, "only {read} still read: the damage is too heavy to test printing");
+    println!("{read} of {mutations} damaged texts still read, {bytes} bytes");
+    assert!(read > mutations / 20, "only {read} still read: the damage is too heavy to test printing");
     assert!(parse("1").is_ok());
 }

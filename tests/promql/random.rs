@@ -4,6 +4,11 @@
 pub struct Random(pub u64);
 
 impl Random {
+    /// Of any seed, 0 among them.
+    pub fn new(seed: u64) -> Random {
+        Random(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -283,3 +283,15 @@ fn limit_ratio_chooses_complements() {
     let warning = "PromQL warning: ratio value should be between -1 and 1, got 1.5, capping to 1";
     assert_eq!(chosen("limit_ratio(1.5, m)"), (200, vec![warning.to_owned()]));
 }
+
+/// One series, and nearly a million windows of nearly a million samples: only a look at the limits in between ends it.
+#[test]
+fn cancelling_stops_a_query_of_one_series() {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let limits = QueryLimits { cancel: Some(Arc::clone(&cancel)), ..QueryLimits::default() };
+    let options = EvalOptions { limits, ..EvalOptions::default() };
+    let expr = parse("sum_over_time(sum_over_time(vector(1)[10d:1s])[10d:1s])").unwrap();
+    let query = std::thread::spawn(move || instant(&expr, Timestamp(0), &MemorySource::new(), &options));
+    cancel.store(true, Ordering::Relaxed);
+    assert_eq!(query.join().unwrap().unwrap_err().kind, QueryErrorKind::Canceled);
+}
