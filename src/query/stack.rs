@@ -6,11 +6,11 @@
 use super::error::QueryError;
 use crate::promql::Expr;
 
-/// So many levels fit any thread's stack: a test evaluates them on 2 MiB.
-const LEVELS_IN_PLACE: usize = 200;
+/// So many levels fit any thread's stack.
+const LEVELS_IN_PLACE: usize = 100;
 
-/// Three times what a level was measured to take.
-const STACK_BYTES_PER_LEVEL: usize = 16 << 10;
+/// More than the frames of any level take: a test evaluates the deepest queries of each shape. Only what is touched is used.
+const STACK_BYTES_PER_LEVEL: usize = 32 << 10;
 
 /// Evaluates an expression where its depth fits.
 pub(super) fn with_room_for<T: Send>(

@@ -50,10 +50,10 @@ impl Grammar {
             6 => self.aggregation(),
             7 => self.between_vectors(),
             _ => {
-                // Comparisons of scalars want `bool`, so that what binds less tightly must not come to stand beside one.
+                // In parentheses, so that no other operator comes to compare two scalars.
                 let (a, b) = (self.of_type(ValueType::Vector), format!("({})", self.of_type(ValueType::Scalar)));
                 let op = self.arithmetic_or_comparison();
-                if self.one_in(2) { format!("{a} {op} {b}") } else { format!("{b} {op} {a}") }
+                if self.one_in(2) { format!("({a} {op} {b})") } else { format!("({b} {op} ({a}))") }
             }
         }
     }
@@ -131,7 +131,7 @@ impl Grammar {
         let group = if matching.is_empty() {
             String::new()
         } else {
-            self.sometimes(2, |it| it.pick(&[" group_left ", " group_left (x)", " group_right (x, y)", " group_right ()"]))
+            self.sometimes(2, |it| it.pick(&[" group_left ()", " group_left (x)", " group_right (x, y)", " group_right ()"]))
         };
         let fill = self.sometimes(4, |it| {
             it.pick(&[

@@ -195,7 +195,7 @@ fn the_deepest_queries_that_read_are_evaluated_on_any_stack() {
         }
     });
     assert!(QueryLimits::default().depth_max > TREE_DEPTH_MAX as usize);
-    for text in [vec!["1"; TREE_DEPTH_MAX as usize + 1].join("+"), "(".repeat(NESTING_MAX as usize + 1)] {
+    for text in [vec!["1"; TREE_DEPTH_MAX as usize + 1].join("+"), "(".repeat(NESTING_MAX as usize + 2)] {
         assert!(parse(&text).unwrap_err().message.contains("the limit of"));
     }
 }
