@@ -12,8 +12,8 @@ use smol_str::SmolStr;
 use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::commit::FIELDS_MAX;
 use crate::model::{
-    GroupLabels, Labels, LogTime, PartitionId, ResultPoint, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp, Uncover,
-    ViewId,
+    GroupLabels, Labels, LogTime, PartitionId, ResultPoint, STALE_NAN, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
+    Uncover, ViewId,
 };
 
 /// A set of views coming into force, in epoch order.
@@ -181,11 +181,24 @@ pub struct Folded {
     pub read: SamplesRead,
 }
 
-/// A view's values at a grid point, series in the order of their ids.
+/// A view's values at a grid point: group by group, in each the series in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
     pub status: Status,
-    pub values: Vec<(GroupIndex, f64)>,
+    /// [`NO_VALUE`] for a series without one.
+    pub values: Vec<f64>,
+    /// Which of them are whose.
+    pub groups: Arc<[GroupRun]>,
+}
+
+/// The staleness marker: never a value, because it ends a series before any function sees it.
+pub const NO_VALUE: f64 = STALE_NAN;
+
+/// The values of one group: from where those of the group before end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupRun {
+    pub group: GroupIndex,
+    pub end: u32,
 }
 
 /// What a partition knows of a view at a grid point that became final in it.

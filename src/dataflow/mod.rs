@@ -13,11 +13,13 @@ pub mod aggregate;
 pub mod combine;
 pub mod coverage;
 pub mod filter;
+pub mod members;
 pub mod message;
 pub mod newcomers;
 pub mod partition;
 pub mod progress;
 pub mod render;
+pub mod rhythm;
 pub mod series;
 pub mod window;
 

@@ -20,7 +20,7 @@ use crate::ingest::remote_write::{Receiver, ReceiverOptions};
 use crate::ingest::scrape::Scraper;
 use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
 use crate::model::time::format_duration;
-use crate::model::{Clock, PartitionId};
+use crate::model::{Clock, PartitionId, SenderSeen};
 use crate::proxy::upstream::{Kind, Upstream};
 use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions, ViewActivity};
 use crate::query::QueryLimits;
@@ -108,6 +108,18 @@ impl Node {
 
     pub fn stream_status(&self) -> &StreamStatus {
         &self.status
+    }
+
+    /// The senders known, each with the least of its first times over the partitions.
+    pub fn senders(&self) -> Vec<SenderSeen> {
+        // Sorted by tenant and sender: the partitions of one stand together.
+        let mut senders = self.store.senders();
+        senders.dedup_by(|next, kept| {
+            let same = (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender);
+            kept.first = if same { kept.first.min(next.first) } else { kept.first };
+            same
+        });
+        senders
     }
 
     /// Whether requests can be taken: always; queries without an upstream wait for the replay.

@@ -189,13 +189,7 @@ fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -
 }
 
 fn senders(node: &Node) -> Response {
-    // Sorted by tenant and sender: the partitions of one stand together.
-    let mut senders = node.store.senders();
-    senders.dedup_by(|next, kept| {
-        let same = (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender);
-        kept.first = if same { kept.first.min(next.first) } else { kept.first };
-        same
-    });
+    let senders = node.senders();
     let listed = senders
         .iter()
         .map(|seen| serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0}));

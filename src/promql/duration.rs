@@ -190,3 +190,36 @@ impl fmt::Display for DurationExpr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::parse;
+
+    #[test]
+    fn durations_are_known_once_the_query_is() {
+        let query = QuerySpan { step_ms: 15_000, range_ms: 3_600_000 };
+        for (text, known) in [
+            ("x[step() * 4 + 1ms]", "x[1m1ms]"),
+            ("x[7.0001 / 2]", "x[3s500ms]"),
+            ("x offset -(range() % 7m)", "x offset -4m"),
+            ("sum(x)[1*range():max_of(step(), 20)] offset min_of(1, 2)", "sum(x)[1h:20s] offset 1s"),
+            ("sum(rate(x[2^3 * 1m] anchored))", "sum(rate(x[8m] anchored))"),
+            ("x[1h:0.0001]", "x[1h:]"),
+            ("max_over_time((x offset (1+1))[1m*2:])", "max_over_time((x offset 2s)[2m:])"),
+            ("x", "x"),
+        ] {
+            let expr = parse(text).unwrap();
+            assert_eq!(expr.with_known_durations(query).map(|expr| expr.to_string()).as_deref(), Ok(known), "{text}");
+        }
+        for (text, error) in [
+            ("x[step() - 15]", "duration must be greater than 0"),
+            ("x[1 / (step() - 15)]", "division by zero"),
+            ("x[1 % (step() - 15)]", "modulo by zero"),
+            ("x[10 ^ 30]", "duration is out of range"),
+            ("x offset (-1) ^ 0.5", "duration is out of range"),
+        ] {
+            assert_eq!(parse(text).unwrap().with_known_durations(query).unwrap_err(), error, "{text}");
+        }
+    }
+}

@@ -154,6 +154,12 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// Any text but the empty one names a label. Where a query's string is no text, the parser puts the replacement character,
+/// which no query can hold otherwise.
+pub(super) fn is_label(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// A selector or subquery that is still no plain one once its durations are known.
 pub(super) fn unsupported_modifier(modified: &Modified) -> QueryError {
     QueryError::unsupported(modified.edge.map_or("duration expression", RangeEdge::word))

@@ -4,13 +4,16 @@
 //! These see texts read wrongly, refused or lost in printing. They cannot see a misreading that both parsers share.
 
 mod corpus;
+mod generated;
 mod mutation;
 mod oracle;
+mod random;
+mod second_opinion;
 
 use prefold::promql::parse;
 use serde_json::Value;
 
-use corpus::{dashboard_expressions, eval_queries, vectors};
+use corpus::{eval_queries, vectors};
 
 fn text<'a>(row: &'a Value, key: &str) -> &'a str {
     row[key].as_str().unwrap_or_else(|| panic!("a row without {key}: {row}"))
@@ -73,48 +76,6 @@ fn prometheus_printer_tests_print_alike() {
         assert_eq!(read.to_string(), otherwise.unwrap_or(out), "{expr}");
     }
     assert_eq!(rows.len(), 86);
-}
-
-/// How the two parsers judge one text.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Verdict {
-    Agreed,
-    BothRefuse,
-    OnlyWeRead,
-    /// Matchers joined with `or`: valid in VictoriaMetrics only.
-    OrMatchers,
-}
-
-fn judge(text: &str) -> Verdict {
-    match (oracle::read(text), round_trip(text)) {
-        (Ok(expected), Ok(read)) => {
-            assert_eq!(expected, read, "{text}");
-            Verdict::Agreed
-        }
-        (Ok(_), Err(error)) => panic!("{text}: {error}"),
-        (Err(oracle::Refused::OrMatchers), Err(_)) => Verdict::OrMatchers,
-        (Err(oracle::Refused::NotPromql), Err(_)) => Verdict::BothRefuse,
-        (Err(_), Ok(_)) => Verdict::OnlyWeRead,
-    }
-}
-
-#[test]
-fn dashboard_expressions_agree_with_the_second_opinion() {
-    let Some(expressions) = dashboard_expressions() else { return };
-    let texts: Vec<&str> = expressions.iter().map(String::as_str).collect();
-    // Compiling each regular expression four times takes long: all cores share it.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let verdicts: Vec<Verdict> = std::thread::scope(|scope| {
-        let chunks = texts.chunks(texts.len().div_ceil(threads).max(1));
-        let work: Vec<_> = chunks.map(|chunk| scope.spawn(|| chunk.iter().map(|text| judge(text)).collect())).collect();
-        work.into_iter().flat_map(|thread| -> Vec<Verdict> { thread.join().expect("no text panics") }).collect()
-    });
-    let count = |verdict: Verdict| verdicts.iter().filter(|other| **other == verdict).count();
-    let (agreed, both_refuse) = (count(Verdict::Agreed), count(Verdict::BothRefuse));
-    println!("{} expressions: {agreed} agreed, {both_refuse} refused by both", texts.len());
-    let only_we: Vec<_> = texts.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::OnlyWeRead).collect();
-    assert!(only_we.is_empty(), "{only_we:#?}");
-    assert!(agreed * 1000 >= texts.len() * 995, "{agreed} of {}", texts.len());
 }
 
 #[test]

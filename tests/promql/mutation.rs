@@ -3,27 +3,11 @@
 use prefold::promql::{SIGNATURES, parse};
 
 use super::corpus::{dashboard_expressions, eval_queries, vectors};
+use super::random::Random;
 use super::{round_trip, text};
 
 /// Of one run; a failure names the text, so that it can be replayed without the others.
 const MUTATIONS: usize = 20_000;
-
-/// xorshift64*: the same texts on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let mixed = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        (mixed >> 33) as usize % bound.max(1)
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// Pieces of the language, to be put where they may not belong.
 const PIECES: [&str; 56] = [

@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &str); 6] = [
 ];
 
 /// Of the part of the suite beside the repository; raised with what is added, never lowered.
-const PASSED_AT_LEAST: usize = 743;
+const PASSED_AT_LEAST: usize = 765;
 
 /// The relative difference up to which two answers are the same.
 const TOLERANCE: f64 = 1e-6;
@@ -181,12 +181,17 @@ fn evaluate(eval: &EvalCommand, source: &MemorySource) -> Result<Evaluated, Quer
     answer
 }
 
-/// Whether a function that sees start timestamps stands over series that have them.
+/// Whether a function that sees start timestamps stands over series that have them. A subquery's samples have none.
 fn needs_start_timestamps(expr: &Expr, source: &MemorySource) -> bool {
     let mut needed = false;
     expr.visit(&mut |expr| {
         let ExprKind::Call { function, args } = &expr.kind else { return };
-        let over = |arg: &Expr| arg.any_selector(|selector| source.has_start_timestamps(&selector.selector));
+        let over = |arg: &Expr| match &arg.peel().kind {
+            ExprKind::Matrix { selector, .. } | ExprKind::Vector(selector) => {
+                source.has_start_timestamps(&selector.selector)
+            }
+            _ => false,
+        };
         needed |= OF_START_TIMESTAMPS.contains(&function.as_str()) && args.iter().any(over);
     });
     needed

@@ -9,9 +9,7 @@ use crate::node::assembly::Node;
 pub(super) fn families(node: &Node) -> Vec<Family> {
     let stats = node.log.stats();
     let oldest = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition)).first_log_time);
-    let mut senders = node.store.senders();
-    senders.dedup_by(|next, kept| (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender));
-    let senders = senders.len();
+    let senders = node.senders().len();
     vec![
         gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
         counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),

@@ -24,7 +24,7 @@ use super::token::{Keyword, Token, TokenKind};
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// The most parentheses, calls, signs and right-hand sides that may be open at once.
-pub const NESTING_MAX: u32 = 500;
+pub const NESTING_MAX: u32 = 250;
 
 /// The deepest tree. A sum of as many terms is as deep, since operators lean to the left; a thread of 2 MiB can parse,
 /// clone, compare, print and drop it with room to spare (a test holds this).

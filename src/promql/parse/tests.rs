@@ -1,6 +1,5 @@
 //! What is read, how it is understood, where errors point, and the bounds.
 
-use super::super::duration::QuerySpan;
 use super::super::expr::{At, BinaryOp, Expr, ExprKind, NumberLiteral};
 use super::{DURATION_OPERATORS_MAX, NESTING_MAX, TEXT_BYTES_MAX, TREE_DEPTH_MAX, parse};
 use crate::model::Timestamp;
@@ -160,33 +159,6 @@ fn what_is_behind_feature_flags_is_read_too() {
     let long = format!("x[{}1]", "1+".repeat(DURATION_OPERATORS_MAX as usize));
     assert!(parse(&long).is_ok());
     assert!(parse(&long.replace("1]", "1+1]")).unwrap_err().message.contains("more operators than 500"));
-}
-
-#[test]
-fn durations_are_known_once_the_query_is() {
-    let query = QuerySpan { step_ms: 15_000, range_ms: 3_600_000 };
-    for (text, known) in [
-        ("x[step() * 4 + 1ms]", "x[1m1ms]"),
-        ("x[7.0001 / 2]", "x[3s500ms]"),
-        ("x offset -(range() % 7m)", "x offset -4m"),
-        ("sum(x)[1*range():max_of(step(), 20)] offset min_of(1, 2)", "sum(x)[1h:20s] offset 1s"),
-        ("sum(rate(x[2^3 * 1m] anchored))", "sum(rate(x[8m] anchored))"),
-        ("x[1h:0.0001]", "x[1h:]"),
-        ("max_over_time((x offset (1+1))[1m*2:])", "max_over_time((x offset 2s)[2m:])"),
-        ("x", "x"),
-    ] {
-        let expr = parse(text).unwrap();
-        assert_eq!(expr.with_known_durations(query).map(|expr| expr.to_string()).as_deref(), Ok(known), "{text}");
-    }
-    for (text, error) in [
-        ("x[step() - 15]", "duration must be greater than 0"),
-        ("x[1 / (step() - 15)]", "division by zero"),
-        ("x[1 % (step() - 15)]", "modulo by zero"),
-        ("x[10 ^ 30]", "duration is out of range"),
-        ("x offset (-1) ^ 0.5", "duration is out of range"),
-    ] {
-        assert_eq!(parse(text).unwrap().with_known_durations(query).unwrap_err(), error, "{text}");
-    }
 }
 
 #[test]

@@ -135,7 +135,9 @@ impl<'a> Survey<'a> {
 
     /// How long after its time a grid point may be missing without anything being wrong.
     fn edge_max_ms(&self, view: ViewId) -> i64 {
-        self.catalog.get(view).map_or(0, |entry| entry.view.max_delay_ms + entry.view.step_ms + EDGE_SLACK_MS)
+        // Nothing more comes of a view whose job is gone.
+        let going_on = self.catalog.get(view).filter(|entry| !entry.retired);
+        going_on.map_or(i64::MIN, |entry| entry.view.max_delay_ms + entry.view.step_ms + EDGE_SLACK_MS)
     }
 
     fn place(&self, found: &StepState) -> Place {

@@ -19,22 +19,10 @@ use crate::query::row::{ABSENT, NameRemoval, Row, merge_equal};
 use crate::query::steps::Steps;
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function { name: "histogram_avg", body: Body::Whole(none_of_floats) },
-    Function { name: "histogram_count", body: Body::Whole(none_of_floats) },
     Function { name: "histogram_fraction", body: Body::Whole(histogram_fraction) },
     Function { name: "histogram_quantile", body: Body::Whole(histogram_quantile) },
     Function { name: "histogram_quantiles", body: Body::Whole(histogram_quantiles) },
-    Function { name: "histogram_stddev", body: Body::Whole(none_of_floats) },
-    Function { name: "histogram_stdvar", body: Body::Whole(none_of_floats) },
-    Function { name: "histogram_sum", body: Body::Whole(none_of_floats) },
 ];
-
-/// Of functions that read native histograms: floats are passed over. A native histogram never gets here, since its source
-/// refuses to be read.
-fn none_of_floats(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, QueryError> {
-    evaluator.vector(call.arg(0)?, call.steps)?;
-    Ok(Operand::Vector(Vec::new()))
-}
 
 /// The relative difference up to which two neighbouring buckets are the same count.
 const SMALL_DIFFERENCE: f64 = 1e-12;

@@ -7,7 +7,7 @@ use regex::RegexBuilder;
 use super::{Body, Call, Function};
 use crate::model::METRIC_NAME;
 use crate::query::error::QueryError;
-use crate::query::evaluate::{Evaluator, Operand};
+use crate::query::evaluate::{Evaluator, Operand, is_label};
 use crate::query::row::{Row, merge_equal};
 
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -61,9 +61,8 @@ fn relabel(row: &mut Row, target: &str, value: &str) {
     row.drop_name &= target != METRIC_NAME;
 }
 
-/// Any text but the empty one is a label's name.
 fn check_name(name: &str, role: &str, function: &str) -> Result<(), QueryError> {
-    if name.is_empty() {
+    if !is_label(name) {
         return Err(QueryError::execution(format!("invalid {role} label name in {function}(): {name}")));
     }
     Ok(())

@@ -8,6 +8,7 @@ mod date;
 mod histogram;
 mod labels;
 mod math;
+mod native;
 mod predict;
 mod scalars;
 mod smoothing;
@@ -72,6 +73,7 @@ static FUNCTIONS: &[&[Function]] = &[
     histogram::FUNCTIONS,
     labels::FUNCTIONS,
     math::FUNCTIONS,
+    native::FUNCTIONS,
     predict::FUNCTIONS,
     scalars::FUNCTIONS,
     smoothing::FUNCTIONS,

@@ -12,6 +12,7 @@ pub use parse::parse;
 pub use run::{Outcome, Verdict, run};
 
 use super::load::SeriesLine;
+use super::memory::MemorySource;
 use crate::model::{Labels, Timestamp};
 
 /// A script's commands in order.
@@ -38,6 +39,17 @@ pub struct LoadCommand {
     pub native_histograms: Vec<(Labels, Vec<Timestamp>)>,
     /// Series that have start timestamps, which are not kept.
     pub start_timestamps: Vec<Labels>,
+}
+
+impl LoadCommand {
+    /// Adds what is loaded to the series there are.
+    pub fn into_source(&self, source: &mut MemorySource) {
+        self.series.iter().for_each(|line| source.add_line(line, self.gap_ms));
+        for (labels, times) in &self.native_histograms {
+            source.add_histograms(labels.clone(), times.clone());
+        }
+        self.start_timestamps.iter().for_each(|labels| source.note_start_timestamps(labels.clone()));
+    }
 }
 
 /// `eval ...` and what it must give.

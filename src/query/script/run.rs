@@ -39,13 +39,7 @@ pub fn run(
     for command in &script.commands {
         match command {
             Command::Clear => source = MemorySource::new(),
-            Command::Load(load) => {
-                load.series.iter().for_each(|line| source.add_line(line, load.gap_ms));
-                for (labels, times) in &load.native_histograms {
-                    source.add_histograms(labels.clone(), times.clone());
-                }
-                load.start_timestamps.iter().for_each(|labels| source.note_start_timestamps(labels.clone()));
-            }
+            Command::Load(load) => load.into_source(&mut source),
             Command::Eval(eval) => {
                 let verdict = match &eval.expectation.unsupported {
                     Some(reason) => Verdict::Skipped(reason.clone()),
