@@ -75,7 +75,7 @@ async fn recorded_names_are_among_upstreams() {
     let form = Bytes::from("match[]=ab:m:rate2m&match[]=up");
     let content_type = [("Content-Type", "application/x-www-form-urlencoded")];
     let posted = world.ask(Method::POST, "/api/v1/series?limit=1", &content_type, form).await.body;
-    assert_eq!(posted["data"], json!([{"__name__": RECORD, "b": "x", "team": "core"}]));
+    assert_eq!(posted["data"], json!([{"__name__": RECORD, "a": "1", "b": "x", "team": "core"}]));
 }
 
 /// Nothing of ours in it: not a byte is changed. An error of upstream is the answer.
