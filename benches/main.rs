@@ -13,6 +13,10 @@ mod query;
 mod store;
 mod window;
 
+/// As in the process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How much work a run does.
 #[derive(Clone, Copy)]
 pub struct Scale {

@@ -6,6 +6,7 @@
 mod e2e;
 mod exposition;
 mod fuzz;
+mod ingest;
 mod jobs;
 mod laws;
 mod log;
@@ -13,6 +14,7 @@ mod metamorphic;
 mod oracle;
 mod process;
 mod promql;
+mod proxy;
 mod query;
 mod rewrite;
 mod store;

@@ -68,17 +68,10 @@ const FILE_LINES_MAX: usize = 350;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are longer, and how long they may be. Numbers here only ever go down.
-const LONGER_FILES: &[(&str, usize)] = &[
-    ("src/model/matcher.rs", 365),
-    ("src/node/stream.rs", 443),
-    ("src/proxy/answer.rs", 476),
-    ("tests/laws/streaming.rs", 361),
-    ("tests/rewrite/table.rs", 352),
-];
+const LONGER_FILES: &[(&str, usize)] = &[];
 
 /// Functions that are longer, and how long they may be. Numbers here only ever go down.
-const LONGER_FUNCTIONS: &[(&str, &str, usize)] =
-    &[("tests/process/remote_write.rs", "what_is_wrong_is_refused_by_name_and_the_rest_is_kept", 96)];
+const LONGER_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
 /// Names that say nothing about what is inside.
 const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "manager", "misc"];
@@ -213,7 +206,8 @@ fn readme_names_what_users_touch() {
     let readme = read("README.md");
     let keys = |path: &str| -> Vec<String> { public_fields(&code_of(&read(path))) };
     let slugs = |path: &str, before: &str| quoted_after(&read(path), before);
-    let metrics = quoted_after(&read("src/node/metrics.rs"), "").into_iter().filter(|text| text.starts_with("prefold_"));
+    let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
+    let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
         ("config key", [keys("src/node/config/mod.rs"), keys("src/node/config/limits.rs")].concat()),
         ("job key", keys("src/plan/spec/types.rs")),

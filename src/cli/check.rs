@@ -5,14 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::log;
 use crate::model::time::format_duration;
-use crate::node::config::{CheckedConfig, Config, check_config, sources};
+use crate::node::config::{ByteSize, CheckedConfig, Config, check_config, sources};
 use crate::plan::spec::tree::{Place, parse_json};
 use crate::plan::spec::{Checked, Problem, ReadOptions, Severity, check_jobs, plan_text, schema};
 use crate::plan::{Job, Rule};
-
-/// Ahead of the longest window: what a log must hold beyond it, for records out of their order.
-const LOG_SLACK_MS: i64 = 600_000;
 
 /// The files' texts.
 type Texts<'a> = HashMap<&'a Path, &'a str>;
@@ -110,28 +108,48 @@ fn summary(job: &Job, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Views whose values cannot be rebuilt after a restart, because the log forgets too early.
+/// Views whose values cannot be rebuilt after a restart, because the log forgets too early: by its age, or by its bytes at
+/// the rate at which the log in the data directory grew.
 fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Problem> {
-    let retention_ms = config.log.embedded.retention.0;
+    let embedded = &config.log.embedded;
+    let (kept_ms, bytes_max) = (embedded.retention.0, embedded.retention_bytes);
+    // A log that cannot be read is told by whoever starts on it.
+    let rate = log::embedded::bytes_per_ms(&config.data_dir.join("log")).ok().flatten().filter(|rate| *rate > 0.0);
+    let held_ms = rate.map_or(i64::MAX, |rate| (bytes_max.0 as f64 / rate) as i64);
     let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
-    let needs = rules.map(|(job, rule)| (job, rule, rule.view.reach_ms() + rule.view.max_delay_ms + LOG_SLACK_MS));
-    let too_long = needs.filter(|(_, _, needed_ms)| *needed_ms > retention_ms);
-    let problems = too_long.map(|(job, rule, needed_ms)| (job, rule, needed_ms, rule_place(job, rule, texts)));
-    let problems = problems.map(|(job, rule, needed_ms, place)| Problem {
+    let mut problems = Vec::new();
+    for (job, rule) in rules {
+        let needed_ms = rule.view.resume_ms();
+        let (needed, window) = (format_duration(needed_ms), format_duration(rule.view.reach_ms()));
+        let takes = format!("and to rebuild a window of {window} after a restart takes {needed}");
+        if needed_ms > kept_ms {
+            let message = format!("the log keeps {}, {takes}", format_duration(kept_ms));
+            let remedy = format!("set log.embedded.retention to {needed} or more");
+            problems.push(warning(job, rule, message, remedy, texts));
+        }
+        if let Some(rate) = rate.filter(|_| needed_ms > held_ms) {
+            let held = format_duration(held_ms / 1000 * 1000);
+            let message =
+                format!("at the rate of the log in {}, {bytes_max} hold {held}, {takes}", config.data_dir.display());
+            let enough = ByteSize(((needed_ms as f64 * rate) as u64).next_multiple_of(1 << 20));
+            let remedy = format!("set log.embedded.retention_bytes to {enough} or more");
+            problems.push(warning(job, rule, message, remedy, texts));
+        }
+    }
+    problems
+}
+
+fn warning(job: &Job, rule: &Rule, message: String, remedy: String, texts: &Texts<'_>) -> Problem {
+    let place = rule_place(job, rule, texts);
+    Problem {
         file: job.file.clone(),
         line: place.line,
         column: place.column,
         field: format!("rules[{}]", rule.index),
         severity: Severity::Warning,
-        message: format!(
-            "the log keeps {}, and to rebuild a window of {} after a restart takes {}",
-            format_duration(retention_ms),
-            format_duration(rule.view.reach_ms()),
-            format_duration(needed_ms)
-        ),
-        remedy: format!("set log.embedded.retention to {} or more", format_duration(needed_ms)),
-    });
-    problems.collect()
+        message,
+        remedy,
+    }
 }
 
 fn shortest_scrape_interval(config: &Config) -> Option<i64> {

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod eval;
 pub mod explain;
 pub mod run;
 pub mod test;
@@ -49,6 +50,8 @@ enum Command {
     Test(test::TestArgs),
     /// Say which view answers a query, or why none does
     Explain(explain::ExplainArgs),
+    /// Evaluate a query over a file of series, with nothing else running
+    Eval(eval::EvalArgs),
     /// Show raw and pre-aggregated answers of one dashboard query side by side, on a workload made here
     Demo(demo::DemoArgs),
 }
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args, &tester::ViewTester),
         Command::Explain(args) => explain::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

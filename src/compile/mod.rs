@@ -65,8 +65,7 @@ impl OperatorsPlan {
     }
 }
 
-/// How far into the future of its record a sample may lie and still count; also the allowance a resume adds.
-pub const FUTURE_MS: i64 = 600_000;
+pub use crate::plan::FUTURE_MS;
 
 /// Plans a catalog's views, keeping the slots of those already in `previous`.
 pub fn compile(catalog: &Catalog, previous: &OperatorsPlan) -> OperatorsPlan {

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::message::{Evaluated, GroupIndex, PartialOf, ToCombine, Windowed};
+use super::message::{Evaluated, PartialOf, ToCombine, Windowed};
 use crate::compile::{OperatorsPlan, ViewSlot};
-use crate::function::Partial;
-use crate::model::{GroupLabels, Labels, PartitionId};
+use crate::function::partial::PartialKind;
+use crate::model::{GroupLabels, Labels, PartitionId, is_stale};
 
 /// To whom a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -35,8 +35,6 @@ impl Route {
 pub struct Aggregate {
     plan: Arc<OperatorsPlan>,
     groups: BTreeMap<ViewSlot, Vec<GroupLabels>>,
-    scratch: Vec<Partial>,
-    touched: Vec<GroupIndex>,
 }
 
 impl Aggregate {
@@ -62,38 +60,33 @@ impl Aggregate {
         if let Some(seen) = input.sender_seen {
             (0..workers).for_each(|worker| give(Route::Worker(worker), ToCombine::Seen(seen.clone())));
         }
+        input.folded.into_iter().for_each(|folded| give(Route::Worker(own), ToCombine::Folded(folded)));
         input.feeds.into_iter().for_each(|feeds| give(Route::View(feeds.slot), ToCombine::Feeds(feeds)));
         input.uncovers.into_iter().for_each(|stretch| give(Route::View(stretch.slot), ToCombine::Uncover(stretch)));
     }
 
     fn evaluated(&mut self, partition: PartitionId, evaluated: Evaluated, give: &mut impl FnMut(Route, ToCombine)) {
-        let (slot, t) = (evaluated.status.slot, evaluated.status.t);
+        let Evaluated { status, values, groups } = evaluated;
+        let (slot, t) = (status.slot, status.t);
         let Some(planned) = self.plan.view(slot) else { return };
+        let Some(labels) = self.groups.get(&slot) else { return };
         let kind = planned.view().shape.aggregation.partial;
-        let Some(groups) = self.groups.get(&slot) else { return };
-        self.scratch.resize(groups.len().max(self.scratch.len()), UNTOUCHED);
-        for (group, value) in &evaluated.values {
-            let partial = &mut self.scratch[group.0 as usize];
-            if is_untouched(partial) {
-                *partial = kind.identity;
-                self.touched.push(*group);
-            }
-            (kind.insert)(partial, *value);
+        let mut from = 0;
+        for run in groups.iter() {
+            let of_group = &values[std::mem::replace(&mut from, run.end as usize)..run.end as usize];
+            let Some(slots) = fold(kind, of_group) else { continue };
+            let group = Arc::clone(&labels[run.group.0 as usize]);
+            give(Route::View(slot), ToCombine::Partial(PartialOf { slot, t, partition, group, slots }));
         }
-        for group in self.touched.drain(..) {
-            let place = group.0 as usize;
-            let slots = std::mem::replace(&mut self.scratch[place], UNTOUCHED).slots;
-            let partial = PartialOf { slot, t, partition, group: Arc::clone(&groups[place]), slots };
-            give(Route::View(slot), ToCombine::Partial(partial));
-        }
-        give(Route::View(slot), ToCombine::Status { partition, status: evaluated.status });
+        give(Route::View(slot), ToCombine::Status { partition, status });
     }
 }
 
-/// Marks a group that has no value yet: a bit pattern no arithmetic makes.
-const UNTOUCHED: Partial = Partial { slots: [f64::from_bits(UNTOUCHED_BITS), 0.0, 0.0] };
-const UNTOUCHED_BITS: u64 = 0x7ff0_0000_dead_beef;
-
-fn is_untouched(partial: &Partial) -> bool {
-    partial.slots[0].to_bits() == UNTOUCHED_BITS
+/// The partial of a group's values; `None` when there are none.
+fn fold(kind: &PartialKind, values: &[f64]) -> Option<[f64; 3]> {
+    let mut there = values.iter().filter(|value| !is_stale(**value)).peekable();
+    there.peek()?;
+    let mut partial = kind.identity;
+    there.for_each(|value| (kind.insert)(&mut partial, *value));
+    Some(partial.slots)
 }

@@ -4,17 +4,16 @@
 //! lives on one worker, whole: its limits and its coverage need all of its groups. Keeps: the partials of grid points not
 //! yet final in all partitions, bounded by how far these are apart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use smol_str::SmolStr;
 
 use super::coverage::ViewCoverage;
 use super::message::{Emitted, EpochOutput, Feeds, Finished, PartialOf, Status, Stretch, ToCombine, ViewSet, ViewStart};
+use super::newcomers::{Newcomers, Senders};
 use crate::compile::{PlannedView, ViewSlot};
 use crate::function::Partial;
 use crate::model::commit::ResultPoint;
-use crate::model::{LogTime, SenderSeen, SpanReason, Tenant, Timestamp, Uncover};
+use crate::model::{LogTime, SenderSeen, SpanReason, Timestamp, Uncover};
 
 /// The state of one worker.
 pub struct Combine {
@@ -23,8 +22,8 @@ pub struct Combine {
     /// By partition; `Timestamp::MIN` until its first mark.
     marks: Vec<LogTime>,
     views: BTreeMap<ViewSlot, ViewCombine>,
-    /// The first time of every sender known.
-    senders: HashMap<(Tenant, SmolStr), Timestamp>,
+    /// The first times of every sender known.
+    senders: Senders,
     /// Whether what a new sender did not see uncovers the views it feeds.
     new_senders_uncover: bool,
 }
@@ -37,8 +36,7 @@ struct ViewCombine {
     next: Timestamp,
     pending: BTreeMap<Timestamp, Pending>,
     coverage: ViewCoverage,
-    /// Senders that feed it, with the first time their span was said for.
-    fed: HashMap<(Tenant, SmolStr), Timestamp>,
+    newcomers: Newcomers,
     begun: bool,
     ended: bool,
 }
@@ -58,7 +56,7 @@ impl Combine {
         known: &[SenderSeen],
         new_senders_uncover: bool,
     ) -> Combine {
-        let senders = known.iter().map(|seen| ((seen.tenant.clone(), seen.sender.clone()), seen.first)).collect();
+        let senders = Senders::new(known);
         let marks = vec![Timestamp::MIN; usize::from(partitions)];
         Combine { worker, workers, marks, views: BTreeMap::new(), senders, new_senders_uncover }
     }
@@ -103,19 +101,10 @@ impl Combine {
     }
 
     fn seen(&mut self, seen: &SenderSeen, out: &mut EpochOutput) {
-        let key = (seen.tenant.clone(), seen.sender.clone());
-        let known = self.senders.get(&key).copied();
-        if known.is_some_and(|first| first <= seen.first) {
-            return;
-        }
-        self.senders.insert(key.clone(), seen.first);
+        let sender = self.senders.add(seen);
+        self.views.values_mut().for_each(|view| view.newcomers.seen(&sender));
         if self.worker == 0 {
             out.senders.push(seen.clone());
-        }
-        for view in self.views.values_mut() {
-            if view.fed.contains_key(&key) {
-                view.feed(&key, seen.first, self.new_senders_uncover, out);
-            }
         }
     }
 
@@ -141,6 +130,7 @@ impl Combine {
                 }
             }
             ToCombine::Feeds(feeds) => self.feeds(feeds, out),
+            ToCombine::Folded(folded) => out.folded.push(folded),
             ToCombine::Views(_) | ToCombine::Seen(_) => {}
         }
     }
@@ -151,11 +141,10 @@ impl Combine {
     }
 
     fn feeds(&mut self, feeds: Feeds, out: &mut EpochOutput) {
-        let key = (feeds.tenant, feeds.sender);
-        let Some(first) = self.senders.get(&key).copied() else { return };
-        if let Some(view) = self.views.get_mut(&feeds.slot) {
-            view.feed(&key, first, self.new_senders_uncover, out);
-        }
+        let Some(view) = self.views.get_mut(&feeds.slot).filter(|_| self.new_senders_uncover) else { return };
+        let sender = (feeds.tenant, feeds.sender);
+        let intervals = view.newcomers.feed(sender, &self.senders, view.planned.view(), view.next);
+        out.spans.extend(intervals.into_iter().map(|(from, to)| view.uncover(SpanReason::SenderNew, from, to)));
     }
 
     fn emit_final(&mut self, out: &mut EpochOutput) {
@@ -163,7 +152,7 @@ impl Combine {
         for view in self.views.values_mut() {
             let max_delay_ms = view.planned.view().max_delay_ms;
             while !view.ended && mark != Timestamp::MIN && mark > view.next + max_delay_ms {
-                view.emit(out);
+                view.emit(&self.senders, out);
             }
         }
     }
@@ -171,13 +160,16 @@ impl Combine {
 
 impl Status {
     fn add(&mut self, other: &Status) {
-        let since = if self.overdue == 0 { other.overdue_since } else { self.overdue_since.min(other.overdue_since) };
-        self.overdue_since = if other.overdue == 0 && self.overdue > 0 { self.overdue_since } else { since };
+        self.overdue_since = self.overdue_since.min(other.overdue_since);
         self.live += other.live;
         self.overdue += other.overdue;
+        self.overdue_newest = self.overdue_newest.max(other.overdue_newest);
+        self.overdue_new_since = self.overdue_new_since.min(other.overdue_new_since);
+        self.back += other.back;
         self.gone += other.gone;
         self.not_counted += other.not_counted;
         self.state_bytes += other.state_bytes;
+        self.window_samples += other.window_samples;
     }
 }
 
@@ -189,7 +181,7 @@ impl ViewCombine {
             next: start.first,
             pending: BTreeMap::new(),
             coverage: ViewCoverage::new(start.overdue_since),
-            fed: HashMap::new(),
+            newcomers: Newcomers::default(),
             begun: false,
             ended: start.first > start.last,
         }
@@ -197,25 +189,15 @@ impl ViewCombine {
 
     /// A stretch as the commit holds it.
     fn span(&self, stretch: Stretch) -> Option<Uncover> {
-        (stretch.from < stretch.to).then(|| Uncover {
-            view: self.planned.view().id,
-            reason: stretch.reason,
-            from: stretch.from,
-            to: stretch.to,
-        })
+        (stretch.from < stretch.to).then(|| self.uncover(stretch.reason, stretch.from, stretch.to))
     }
 
-    /// What a sender saw before it first wrote, nobody here knows.
-    fn feed(&mut self, key: &(Tenant, SmolStr), first: Timestamp, uncover: bool, out: &mut EpochOutput) {
-        let said = self.fed.insert(key.clone(), first);
-        if uncover && said != Some(first) {
-            let to = first + self.planned.view().shape.window_ms;
-            out.spans.extend(self.span(Stretch { slot: self.planned.slot, reason: SpanReason::SenderNew, from: first, to }));
-        }
+    fn uncover(&self, reason: SpanReason, from: Timestamp, to: Timestamp) -> Uncover {
+        Uncover { view: self.planned.view().id, reason, from, to }
     }
 
     /// Emits the next grid point, which is final in all partitions.
-    fn emit(&mut self, out: &mut EpochOutput) {
+    fn emit(&mut self, senders: &Senders, out: &mut EpochOutput) {
         let (t, id) = (self.next, self.planned.view().id);
         let Pending { partials, status } = self.pending.remove(&t).unwrap_or_default();
         let results = self.finish(partials);
@@ -228,7 +210,10 @@ impl ViewCombine {
             self.end(out);
             return;
         }
-        let spans = self.coverage.judge(&self.planned, t, &status);
+        if self.newcomers.uncover(t, senders, self.planned.view()) {
+            out.spans.push(self.uncover(SpanReason::SenderNew, t, t + self.planned.view().step_ms));
+        }
+        let spans = self.coverage.judge((&*self.planned).into(), t, &status);
         out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
         out.emitted.push(Emitted {
             view: id,
@@ -238,6 +223,7 @@ impl ViewCombine {
             overdue: status.overdue,
             not_counted: status.not_counted,
             state_bytes: status.state_bytes,
+            window_samples: status.window_samples,
         });
         out.results.extend(results.into_iter().map(|(group, fields)| ResultPoint { view: id, group, t, fields }));
         match out.final_to.last_mut() {
@@ -246,6 +232,8 @@ impl ViewCombine {
         }
         self.next = t + self.planned.view().step_ms;
         if self.next > self.start.last {
+            let spans = self.coverage.hand_over((&*self.planned).into(), self.next);
+            out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
             self.end(out);
         }
     }

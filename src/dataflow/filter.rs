@@ -4,7 +4,7 @@
 //! partition its id, dense number and when it was last seen (96 bytes; live series, evicted when idle); labels are parsed
 //! only of a series not seen before, or seen before the views changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -48,12 +48,16 @@ pub struct Filter {
     next: u32,
     /// Senders of this partition, numbered; as many as ever wrote to it since the start.
     senders: HashMap<(Tenant, SmolStr), SenderIndex>,
+    /// Those of whom a record with samples was seen, in the commit that is resumed too.
+    sighted: HashSet<(Tenant, SmolStr)>,
     log_time: LogTime,
     swept: LogTime,
 }
 
 impl Filter {
-    pub fn new(partition: PartitionId) -> Filter {
+    /// `known` are the senders of the commit that is resumed, of all partitions.
+    pub fn new(partition: PartitionId, known: &[SenderSeen]) -> Filter {
+        let mine = known.iter().filter(|seen| seen.partition == partition);
         Filter {
             partition,
             plan: Arc::default(),
@@ -65,6 +69,7 @@ impl Filter {
             free: Vec::new(),
             next: 0,
             senders: HashMap::new(),
+            sighted: mine.map(|seen| (seen.tenant.clone(), seen.sender.clone())).collect(),
             log_time: Timestamp::MIN,
             swept: Timestamp::MIN,
         }
@@ -105,31 +110,47 @@ impl Filter {
 
     fn decoded(&mut self, record: &Record<'_>, out: &mut Filtered) {
         let tenant = Tenant::from(record.tenant());
-        let (sender, sender_new) = self.sender(&tenant, record.sender());
-        out.sender = sender;
-        let mut first = Timestamp::MAX;
+        (out.sender, out.sender_named) = self.sender(&tenant, record.sender());
+        let (mut first, ahead) = (Timestamp::MAX, self.log_time + FUTURE_MS);
         for series in record.series() {
             let index = self.lookup_series(&tenant, &series, out);
             for sample in series.samples() {
                 first = first.min(sample.t);
+                out.read.samples += 1;
+                if sample.t <= ahead {
+                    out.read.newest = out.read.newest.max(sample.t);
+                }
                 if index != UNSELECTED {
                     out.points.push(Point { series: index, t: sample.t, v: sample.v });
                 }
             }
         }
         self.refusals(record, &tenant, out);
-        if sender_new && first != Timestamp::MAX {
-            out.sender_seen = Some(SenderSeen { tenant, sender: record.sender().into(), first });
+        if first != Timestamp::MAX {
+            out.sender_seen = self.sighting(tenant, record.sender(), first);
         }
     }
 
-    fn sender(&mut self, tenant: &Tenant, sender: &str) -> (SenderIndex, bool) {
+    /// The sender's number, and its name when the number is new.
+    fn sender(&mut self, tenant: &Tenant, sender: &str) -> (SenderIndex, Option<(Tenant, SmolStr)>) {
         let key = (tenant.clone(), SmolStr::from(sender));
-        let next = SenderIndex(self.senders.len() as u32);
-        match self.senders.entry(key) {
-            std::collections::hash_map::Entry::Occupied(known) => (*known.get(), false),
-            std::collections::hash_map::Entry::Vacant(place) => (*place.insert(next), true),
+        if let Some(known) = self.senders.get(&key) {
+            return (*known, None);
         }
+        let next = SenderIndex(self.senders.len() as u32);
+        self.senders.insert(key.clone(), next);
+        (next, Some(key))
+    }
+
+    /// Said once per sender: `first` is the least sample time of its first record with samples.
+    fn sighting(&mut self, tenant: Tenant, sender: &str, first: Timestamp) -> Option<SenderSeen> {
+        let key = (tenant, SmolStr::from(sender));
+        if self.sighted.contains(&key) {
+            return None;
+        }
+        self.sighted.insert(key.clone());
+        let (partition, log_time) = (self.partition, self.log_time);
+        Some(SenderSeen { tenant: key.0, sender: key.1, partition, first, log_time })
     }
 
     fn lookup_series(&mut self, tenant: &Tenant, series: &RecordSeries<'_, '_>, out: &mut Filtered) -> SeriesIndex {
@@ -283,4 +304,45 @@ impl SelectorLookup {
 /// The views over a series' selectors.
 pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
     selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::Sample;
+    use crate::wire::record::encode_record;
+
+    fn filtered(filter: &mut Filter, log_time: i64, sender: &str, times: &[i64]) -> Filtered {
+        let samples: Vec<Sample> = times.iter().map(|t| Sample { t: Timestamp(*t), v: 1.0 }).collect();
+        let series = if samples.is_empty() { vec![] } else { vec![(Labels::from_pairs([("__name__", "x")]), samples)] };
+        let payload = Bytes::from(encode_record("", sender, &series));
+        filter.record(&RawRecord { partition: PartitionId(0), log_time: Timestamp(log_time), payload })
+    }
+
+    #[test]
+    fn a_sender_is_sighted_with_its_first_samples_and_never_again() {
+        let known = SenderSeen {
+            tenant: Tenant::default(),
+            sender: "resumed".into(),
+            partition: PartitionId(0),
+            first: Timestamp(1),
+            log_time: Timestamp(2),
+        };
+        let elsewhere = SenderSeen { sender: "other".into(), partition: PartitionId(1), ..known.clone() };
+        let mut filter = Filter::new(PartitionId(0), &[known, elsewhere]);
+        let sighted =
+            |filtered: Filtered| filtered.sender_seen.map(|seen| (seen.sender.to_string(), seen.first.0, seen.log_time.0));
+        // What it wrote first was refused: it is named, and new with its first samples.
+        let first = filtered(&mut filter, 10, "s", &[]);
+        assert_eq!(first.sender_named, Some((Tenant::default(), "s".into())));
+        assert_eq!(sighted(first), None);
+        let second = filtered(&mut filter, 20, "s", &[19, 7]);
+        assert_eq!(second.sender_named, None);
+        assert_eq!(sighted(second), Some(("s".to_owned(), 7, 20)));
+        assert_eq!(sighted(filtered(&mut filter, 30, "s", &[5])), None);
+        assert_eq!(sighted(filtered(&mut filter, 40, "resumed", &[0])), None);
+        assert_eq!(sighted(filtered(&mut filter, 50, "other", &[48])), Some(("other".to_owned(), 48, 50)));
+    }
 }

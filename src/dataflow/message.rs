@@ -12,8 +12,8 @@ use smol_str::SmolStr;
 use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::commit::FIELDS_MAX;
 use crate::model::{
-    GroupLabels, Labels, LogTime, PartitionId, ResultPoint, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp, Uncover,
-    ViewId,
+    GroupLabels, Labels, LogTime, PartitionId, ResultPoint, STALE_NAN, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
+    Uncover, ViewId,
 };
 
 /// A set of views coming into force, in epoch order.
@@ -99,11 +99,22 @@ pub struct Filtered {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    /// Whose number `sender` is, said once.
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub introduced: Vec<Introduced>,
     pub evicted: Vec<SeriesIndex>,
     pub points: Vec<Point>,
     pub uncovers: Vec<Stretch>,
+    pub read: SamplesRead,
+}
+
+/// How much one record held, whether or not a view selects it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplesRead {
+    pub samples: u64,
+    /// The newest time among them, none that lies too far ahead counted; `Timestamp(0)` when there is none.
+    pub newest: Timestamp,
 }
 
 /// `[from, to)` of a view is uncovered.
@@ -138,12 +149,14 @@ pub struct Partitioned {
     pub log_time: LogTime,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
+    pub sender_named: Option<(Tenant, SmolStr)>,
     pub sender_seen: Option<SenderSeen>,
     pub assigned: Vec<Assigned>,
     pub groups: Vec<NewGroup>,
     pub evicted: Vec<SeriesIndex>,
     pub points: Vec<Point>,
     pub uncovers: Vec<Stretch>,
+    pub read: SamplesRead,
 }
 
 /// One record after window.
@@ -157,17 +170,39 @@ pub struct Windowed {
     pub groups: Vec<NewGroup>,
     pub evaluated: Vec<Evaluated>,
     pub uncovers: Vec<Stretch>,
+    pub folded: Option<Folded>,
 }
 
-/// A view's values at a grid point, series in the order of their ids.
+/// What a record brought, for metrics and status pages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    pub tenant: Tenant,
+    pub sender: SmolStr,
+    pub read: SamplesRead,
+}
+
+/// A view's values at a grid point: group by group, in each the series in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
     pub status: Status,
-    pub values: Vec<(GroupIndex, f64)>,
+    /// [`NO_VALUE`] for a series without one.
+    pub values: Vec<f64>,
+    /// Which of them are whose.
+    pub groups: Arc<[GroupRun]>,
+}
+
+/// The staleness marker: never a value, because it ends a series before any function sees it.
+pub const NO_VALUE: f64 = STALE_NAN;
+
+/// The values of one group: from where those of the group before end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupRun {
+    pub group: GroupIndex,
+    pub end: u32,
 }
 
 /// What a partition knows of a view at a grid point that became final in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub slot: ViewSlot,
     pub t: Timestamp,
@@ -175,14 +210,42 @@ pub struct Status {
     pub live: u64,
     /// Live series whose next sample should have come and has not.
     pub overdue: u64,
-    /// The least newest time of the overdue.
+    /// The least newest time of the overdue; `Timestamp::MAX` when there are none.
     pub overdue_since: Timestamp,
+    /// The greatest newest time of the overdue; `Timestamp::MIN` when there are none.
+    pub overdue_newest: Timestamp,
+    /// The least newest time of the overdue that were not at the grid point before; `Timestamp::MAX` when there are none.
+    pub overdue_new_since: Timestamp,
+    /// Series that were overdue at the grid point before and have had a sample or a marker since.
+    pub back: u64,
     /// Series that were overdue at the grid point before and have ended or left the reach.
     pub gone: u64,
     /// Samples that did not count since the grid point before.
     pub not_counted: u64,
     /// An estimate of what the view's share of the window state takes.
     pub state_bytes: u64,
+    /// Samples in the windows of all series.
+    pub window_samples: u64,
+}
+
+/// What a view without series has.
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            slot: ViewSlot::default(),
+            t: Timestamp::default(),
+            live: 0,
+            overdue: 0,
+            overdue_since: Timestamp::MAX,
+            overdue_newest: Timestamp::MIN,
+            overdue_new_since: Timestamp::MAX,
+            back: 0,
+            gone: 0,
+            not_counted: 0,
+            state_bytes: 0,
+            window_samples: 0,
+        }
+    }
 }
 
 /// A sender's samples reach a view.
@@ -222,6 +285,7 @@ pub enum ToCombine {
     Uncover(Stretch),
     Seen(SenderSeen),
     Feeds(Feeds),
+    Folded(Folded),
 }
 
 /// What one worker gives of one closed epoch.
@@ -235,6 +299,8 @@ pub struct EpochOutput {
     pub spans: Vec<Uncover>,
     pub senders: Vec<SenderSeen>,
     pub emitted: Vec<Emitted>,
+    /// What this worker's partitions read, one per record.
+    pub folded: Vec<Folded>,
     /// Views that have emitted their last grid point or were suspended: their state can be freed.
     pub ended: Vec<ViewSlot>,
 }
@@ -249,6 +315,7 @@ pub struct Emitted {
     pub overdue: u64,
     pub not_counted: u64,
     pub state_bytes: u64,
+    pub window_samples: u64,
 }
 
 /// A finished group: its labels and stored fields.

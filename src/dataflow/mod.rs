@@ -13,12 +13,15 @@ pub mod aggregate;
 pub mod combine;
 pub mod coverage;
 pub mod filter;
+pub mod members;
 pub mod message;
+pub mod newcomers;
 pub mod partition;
 pub mod progress;
 pub mod render;
+pub mod rhythm;
 pub mod series;
 pub mod window;
 
-pub use message::{Emitted, EpochOutput, FoldInput, RawRecord, ViewSet, ViewStart};
+pub use message::{Emitted, EpochOutput, FoldInput, Folded, RawRecord, SamplesRead, ViewSet, ViewStart};
 pub use render::{Dataflow, DataflowOptions, EpochBatch};

@@ -38,12 +38,14 @@ impl Partition {
             log_time: filtered.log_time,
             views: filtered.views,
             sender: filtered.sender,
+            sender_named: filtered.sender_named,
             sender_seen: filtered.sender_seen,
             assigned,
             groups: new,
             evicted: filtered.evicted,
             points: filtered.points,
             uncovers: filtered.uncovers,
+            read: filtered.read,
         }
     }
 

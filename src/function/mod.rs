@@ -6,9 +6,10 @@
 pub mod aggregation;
 pub mod kahan;
 pub mod partial;
+pub mod quantile;
 pub mod range;
 
 pub use aggregation::{Aggregation, RollUp, aggregation};
 pub use kahan::KahanSum;
 pub use partial::Partial;
-pub use range::{RangeFunction, range_function};
+pub use range::{RangeFunction, range_function, window_function};

@@ -40,14 +40,10 @@ impl From<TableFull> for EncodeError {
 #[derive(Clone, Copy)]
 struct Content<'s> {
     samples: &'s [Sample],
+    /// One for each sample; only 2.0 can have them.
+    start_timestamps: Option<&'s [i64]>,
     histograms: usize,
     exemplars: usize,
-}
-
-impl Content<'_> {
-    fn of(samples: &[Sample], histograms: usize, exemplars: usize) -> Content<'_> {
-        Content { samples, histograms, exemplars }
-    }
 }
 
 /// A request being encoded: one record per partition it touches.
@@ -94,7 +90,8 @@ impl<'g> Encoding<'g> {
             let block = series.labels.contiguous(&mut buffer)?;
             let key = xxh3_128_with_seed(block, self.seed);
             let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
-            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
+            let remote_write_v1::Series { samples, histograms, exemplars, .. } = series;
+            self.take(key, labels, Content { samples, start_timestamps: None, histograms, exemplars })?;
             self.buffer = buffer;
         }
         Ok(())
@@ -111,7 +108,8 @@ impl<'g> Encoding<'g> {
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
             let key = xxh3_128_with_seed(&self.buffer, self.seed ^ 1);
             let labels = || Some(series.labels().collect());
-            self.take(key, labels, Content::of(series.samples, series.histograms, series.exemplars))?;
+            let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
+            self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
         }
         Ok(())
     }
@@ -172,20 +170,26 @@ impl<'g> Encoding<'g> {
                 match content.samples.is_empty() {
                     true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
                     true => {}
-                    false => self.series(*id, *partition, labels, content.samples),
+                    false => self.series((*id, *partition), labels, content.samples, content.start_timestamps),
                 }
             }
         }
     }
 
-    pub(super) fn series(&mut self, id: SeriesId, partition: u16, labels: &InternedLabels, samples: &[Sample]) {
+    pub(super) fn series(
+        &mut self,
+        (id, partition): (SeriesId, u16),
+        labels: &InternedLabels,
+        samples: &[Sample],
+        start_timestamps: Option<&[i64]>,
+    ) {
         let newest = samples.iter().map(|sample| sample.t).max();
         let place = &mut self.newest[usize::from(partition)];
         *place = newest.max(*place);
         self.written.samples += samples.len() as u64;
         // Interned in this very table; labels of another would make the record fail as a whole.
         let ids = labels.ids(self.symbols).unwrap_or_default();
-        self.writer(partition).series(id, ids, samples, None);
+        self.writer(partition).series(id, ids, samples, start_timestamps);
     }
 
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {

@@ -175,7 +175,7 @@ impl Gateway {
                 for (labels, sample) in series {
                     let id = labels.series_id(&origin.tenant);
                     let interned = table.intern_labels(labels)?;
-                    encoding.series(id, id.partition(self.log.partitions()), &interned, &[*sample]);
+                    encoding.series((id, id.partition(self.log.partitions())), &interned, &[*sample], None);
                 }
                 Ok(encoding.finish()?)
             })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::labels::{Labels, Tenant};
-use super::progress::Position;
+use super::progress::{LogTime, PartitionId, Position};
 use super::time::Timestamp;
 
 /// 128-bit hash of a view's normal form. Computed in plan/, stored with every result; a golden test holds it fixed.
@@ -65,10 +65,12 @@ pub enum SpanReason {
     OverLimit,
     /// Before the view's first whole window.
     NewView,
+    /// Part of an overdue span: windows hold samples of series that are overdue or were. No comparison vouches for it.
+    Draining,
 }
 
 impl SpanReason {
-    pub const ALL: [SpanReason; 9] = [
+    pub const ALL: [SpanReason; 10] = [
         SpanReason::Late,
         SpanReason::Refused,
         SpanReason::Overdue,
@@ -78,6 +80,7 @@ impl SpanReason {
         SpanReason::Gap,
         SpanReason::OverLimit,
         SpanReason::NewView,
+        SpanReason::Draining,
     ];
 
     /// The word in metrics, status pages and warnings.
@@ -92,6 +95,7 @@ impl SpanReason {
             SpanReason::Gap => "gap",
             SpanReason::OverLimit => "over-limit",
             SpanReason::NewView => "new-view",
+            SpanReason::Draining => "draining",
         }
     }
 
@@ -117,12 +121,20 @@ pub struct Uncover {
     pub to: Timestamp,
 }
 
-/// A sender that wrote for the first time, and the time of its first sample.
+/// The first record with samples that a sender wrote into a partition.
+///
+/// One per partition, because partitions are read side by side: which of a sender's first times is the least, and from
+/// when on that was known, must not depend on who read faster. Kept in the commit, so that a replay knows which records
+/// are not the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SenderSeen {
     pub tenant: Tenant,
     pub sender: SmolStr,
+    pub partition: PartitionId,
+    /// The least sample time in the record.
     pub first: Timestamp,
+    /// The record's log time.
+    pub log_time: LogTime,
 }
 
 /// One atomic step of the store.

@@ -3,14 +3,16 @@
 //! A regular expression is anchored and `.` matches a newline, as in Prometheus. `implies` is the containment test that
 //! rewriting stands on: true only when it is certain, so that unknown means no.
 
+mod literals;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use regex::Regex;
-use regex_syntax::hir::{Hir, HirKind};
 use smol_str::SmolStr;
 
+use self::literals::literal_set;
 use super::labels::{Labels, METRIC_NAME};
 
 /// How a matcher compares.
@@ -39,9 +41,6 @@ impl MatchOp {
 
 /// The most bytes a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 4 << 20;
-
-/// The most literals a regular expression is unfolded into.
-const LITERALS_MAX: usize = 1024;
 
 /// One condition on one label. Made by [`Matcher::new`], which compiles the regular expression.
 #[derive(Clone)]
@@ -133,52 +132,6 @@ fn compile(pattern: &str) -> Result<Regex, String> {
 /// A regex error is a drawing of several lines; its last one says what is wrong.
 fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
-}
-
-/// The strings an anchored expression accepts, when it is only literals, alternation, small classes and concatenation.
-fn literal_set(pattern: &str) -> Option<BTreeSet<SmolStr>> {
-    let hir = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern).ok()?;
-    let strings = literals_of(&hir)?;
-    Some(strings.into_iter().map(SmolStr::from).collect())
-}
-
-fn literals_of(hir: &Hir) -> Option<Vec<String>> {
-    match hir.kind() {
-        HirKind::Empty => Some(vec![String::new()]),
-        HirKind::Literal(literal) => Some(vec![String::from_utf8(literal.0.to_vec()).ok()?]),
-        HirKind::Capture(capture) => literals_of(&capture.sub),
-        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => {
-            let count: u64 = class.iter().map(|r| u64::from(r.end()) - u64::from(r.start()) + 1).sum();
-            (count <= 64).then(|| class.iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect())
-        }
-        HirKind::Alternation(arms) => {
-            let mut all = Vec::new();
-            for arm in arms {
-                all.extend(literals_of(arm)?);
-                if all.len() > LITERALS_MAX {
-                    return None;
-                }
-            }
-            Some(all)
-        }
-        HirKind::Concat(parts) => {
-            let mut all = vec![String::new()];
-            for part in parts {
-                let tails = literals_of(part)?;
-                if all.len() * tails.len() > LITERALS_MAX {
-                    return None;
-                }
-                all = all.iter().flat_map(|head| tails.iter().map(move |tail| format!("{head}{tail}"))).collect();
-            }
-            Some(all)
-        }
-        HirKind::Repetition(repetition) if repetition.min == 0 && repetition.max == Some(1) => {
-            let mut all = literals_of(&repetition.sub)?;
-            all.push(String::new());
-            Some(all)
-        }
-        _ => None,
-    }
 }
 
 /// Identity is text: two expressions that accept the same values by different means are different matchers.

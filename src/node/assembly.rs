@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::clock::SystemClock;
-use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust};
+use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust, UpstreamKind};
 use super::jobs::{self, LoadedJobs};
+use super::metrics::uncovered::UncoveredSeconds;
+use super::retired::with_retired;
 use super::scrape::{self, ScrapeCounters};
 use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::{Gateway, GatewayOptions};
@@ -17,14 +19,18 @@ use crate::ingest::limits::SeriesLimits;
 use crate::ingest::remote_write::{Receiver, ReceiverOptions};
 use crate::ingest::scrape::Scraper;
 use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
-use crate::model::Clock;
-use crate::proxy::upstream::Upstream;
-use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions};
+use crate::model::time::format_duration;
+use crate::model::{Clock, PartitionId, SenderSeen};
+use crate::proxy::upstream::{Kind, Upstream};
+use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions, ViewActivity};
 use crate::query::QueryLimits;
 use crate::store::{Store, StoreOptions};
 
 /// How often comparisons that are due are looked for.
 const COMPARE_EVERY: Duration = Duration::from_secs(2);
+
+/// How often upstream is asked what it is, and so whether it is there.
+const IDENTIFY_EVERY: Duration = Duration::from_secs(60);
 
 /// How often retention of results is enforced.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
@@ -46,6 +52,7 @@ pub struct Node {
     pub proxy: Arc<Proxy>,
     pub append_duration: Histogram,
     pub scrape_counters: Arc<ScrapeCounters>,
+    pub uncovered: UncoveredSeconds,
     scraper: tokio::sync::Mutex<Option<Scraper>>,
     /// Taken when the node stops.
     stream: Mutex<Option<Stream>>,
@@ -64,6 +71,7 @@ impl Node {
         let log = open_log(&config, &clock, &append_duration)?;
         let store = Store::open(&config.data_dir.join("store"), StoreOptions::default());
         let store = Arc::new(store.map_err(|error| error.to_string())?);
+        let uncovered = UncoveredSeconds::new(&store);
         let new_senders_uncover = config.ingest.new_senders == NewSenders::Uncover;
         let options = StreamOptions { threads, new_senders_uncover };
         let stream = Stream::start(Arc::clone(&log), Arc::clone(&store), Arc::clone(&loaded.catalog), options)?;
@@ -76,8 +84,8 @@ impl Node {
                 body_timeout: BODY_TIMEOUT,
             },
         };
-        let proxy = Arc::new(proxy(&config, &store, &loaded, &clock)?);
         let status = Arc::clone(&stream.status);
+        let proxy = Arc::new(proxy(&config, &store, &loaded, &clock, &status)?);
         let node = Arc::new(Node {
             config,
             clock,
@@ -88,6 +96,7 @@ impl Node {
             proxy,
             append_duration,
             scrape_counters: Arc::default(),
+            uncovered,
             scraper: tokio::sync::Mutex::new(None),
             stream: Mutex::new(Some(stream)),
             status,
@@ -99,6 +108,18 @@ impl Node {
 
     pub fn stream_status(&self) -> &StreamStatus {
         &self.status
+    }
+
+    /// The senders known, each with the least of its first times over the partitions.
+    pub fn senders(&self) -> Vec<SenderSeen> {
+        // Sorted by tenant and sender: the partitions of one stand together.
+        let mut senders = self.store.senders();
+        senders.dedup_by(|next, kept| {
+            let same = (&next.tenant, &next.sender) == (&kept.tenant, &kept.sender);
+            kept.first = if same { kept.first.min(next.first) } else { kept.first };
+            same
+        });
+        senders
     }
 
     /// Whether requests can be taken: always; queries without an upstream wait for the replay.
@@ -116,7 +137,7 @@ impl Node {
         if let Some(stream) = &*self.stream.lock() {
             stream.reload(Arc::clone(&loaded.catalog));
         }
-        self.proxy.catalog.store(loaded.catalog);
+        self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
         self.proxy.jobs.store(loaded.jobs);
         tracing::info!(views, "jobs are in force");
         Ok(views)
@@ -159,6 +180,22 @@ impl Node {
             if let Err(error) = self.store.enforce_retention(self.clock.now()) {
                 tracing::error!(%error, "cannot delete old results; trying again in ten minutes");
             }
+            self.look_at_the_logs_reach();
+        }
+    }
+
+    /// Says which views a restart now could not resume, because the log has forgotten what they need.
+    fn look_at_the_logs_reach(&self) {
+        let extents: Vec<_> = (0..self.log.partitions()).map(|p| self.log.extent(PartitionId(p))).collect();
+        let truncated = extents.iter().filter(|extent| extent.truncated);
+        let Some(held_ms) = truncated.map(|extent| extent.newest_log_time - extent.first_log_time).min() else { return };
+        for entry in self.proxy.catalog.load().in_force().filter(|entry| entry.view.resume_ms() > held_ms) {
+            tracing::warn!(
+                job = %entry.job, rule = %entry.rule,
+                "the log holds {}, and a restart needs {} for this view: it would leave a gap; raise \
+                 log.embedded.retention_bytes or log.embedded.retention",
+                format_duration(held_ms), format_duration(entry.view.resume_ms())
+            );
         }
     }
 
@@ -166,23 +203,30 @@ impl Node {
         let mut every = tokio::time::interval(COMPARE_EVERY);
         loop {
             every.tick().await;
-            if let (Some(upstream), true) = (&self.proxy.upstream, self.proxy.options.compare) {
-                let catalog = self.proxy.catalog.load_full();
-                self.proxy.trust.compare_due(&catalog, upstream, self.clock.now()).await;
-            }
+            self.proxy.compare().await;
         }
     }
 
-    /// Says once what upstream is, and where its numbers must differ.
+    /// Asks upstream what it is, now and then, and says where its numbers must differ whenever that changes.
     async fn look_at_upstream(self: Arc<Self>) {
         let Some(upstream) = &self.proxy.upstream else { return };
-        match upstream.version().await {
-            Ok(version) if version.starts_with("2.") => tracing::warn!(
-                %version,
-                "upstream is a Prometheus 2: it closes windows on the left, so values differ where samples lie on a window's edge"
-            ),
-            Ok(version) => tracing::info!(%version, "upstream answers"),
-            Err(error) => tracing::warn!(%error, "upstream does not say what it is"),
+        let (mut every, mut said) = (tokio::time::interval(IDENTIFY_EVERY), None);
+        loop {
+            every.tick().await;
+            let identified = upstream.identify().await.map(|identity| (*identity).clone());
+            if said.as_ref() == Some(&identified) {
+                continue;
+            }
+            // What was told of it holds without its answer.
+            let known = identified.clone().ok().or_else(|| upstream.identity().map(|identity| (*identity).clone()));
+            match (&identified, known.as_ref().and_then(|identity| identity.difference())) {
+                (Ok(identity), None) => tracing::info!(upstream = %identity, "upstream answers"),
+                (_, Some(difference)) => {
+                    tracing::warn!(upstream = %known.unwrap_or_default(), "upstream differs from Prometheus 3: {difference}");
+                }
+                (Err(error), None) => tracing::warn!(%error, "upstream does not say what it is"),
+            }
+            said = Some(identified);
         }
     }
 
@@ -240,14 +284,20 @@ fn gateway_options(config: &Config) -> GatewayOptions {
     }
 }
 
-fn proxy(config: &Config, store: &Arc<Store>, loaded: &LoadedJobs, clock: &Arc<dyn Clock>) -> Result<Proxy, String> {
+fn proxy(
+    config: &Config,
+    store: &Arc<Store>,
+    loaded: &LoadedJobs,
+    clock: &Arc<dyn Clock>,
+    status: &Arc<StreamStatus>,
+) -> Result<Proxy, String> {
     let limits = &config.limits;
     let upstream = match &config.upstream {
         None => None,
         Some(upstream) => {
             let headers: Vec<(String, String)> =
                 upstream.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
-            Some(Upstream::new(&upstream.url, millis(upstream.timeout.0), &headers)?)
+            Some(Upstream::new(&upstream.url, millis(upstream.timeout.0), &headers)?.told(told(upstream.kind)))
         }
     };
     let options = ProxyOptions {
@@ -259,13 +309,27 @@ fn proxy(config: &Config, store: &Arc<Store>, loaded: &LoadedJobs, clock: &Arc<d
         },
         query_timeout: millis(limits.query_timeout.0),
         query_concurrency_max: limits.query_concurrency_max,
+        edge_values_max: limits.edge_values_max,
         compare: config.upstream.as_ref().is_some_and(|upstream| upstream.trust == Trust::Compare),
         clients_trusted: config.upstream.as_ref().is_some_and(|upstream| upstream.clients == Clients::Trusted),
         edge_omit: config.upstream.as_ref().is_none_or(|upstream| upstream.edge == Edge::Omit),
         evaluation_interval_ms: None,
     };
-    let (catalog, jobs) = (Arc::clone(&loaded.catalog), Arc::clone(&loaded.jobs));
-    Ok(Proxy::new(Arc::clone(store), catalog, jobs, upstream, Arc::clone(clock), options))
+    let status = Arc::clone(status);
+    let activity = Arc::new(move |view| status.views.get(&view).map_or_else(ViewActivity::default, |view| view.activity()));
+    let files = (Arc::new(with_retired(&loaded.catalog, store)), Arc::clone(&loaded.jobs));
+    Ok(Proxy::new(Arc::clone(store), files, upstream, Arc::clone(clock), activity, options))
+}
+
+fn told(kind: UpstreamKind) -> Option<Kind> {
+    match kind {
+        UpstreamKind::Auto => None,
+        UpstreamKind::Prometheus => Some(Kind::Prometheus),
+        UpstreamKind::VictoriaMetrics => Some(Kind::VictoriaMetrics),
+        UpstreamKind::Thanos => Some(Kind::Thanos),
+        UpstreamKind::Mimir => Some(Kind::Mimir),
+        UpstreamKind::M3 => Some(Kind::M3),
+    }
 }
 
 fn millis(ms: i64) -> Duration {

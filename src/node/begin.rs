@@ -8,7 +8,6 @@ use crate::plan::View;
 use crate::store::ViewState;
 
 use super::lane::Lane;
-use super::stream::open_since;
 
 /// The first log time a lane sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,4 +72,9 @@ pub fn view_start(planned: &PlannedView, state: Option<&ViewState>, begin: &Begi
     }
     let overdue_since = open(SpanReason::Overdue);
     ViewStart { slot: planned.slot, first, whole_from: begin.whole_from(view), last: Timestamp::MAX, overdue_since }
+}
+
+/// Spans that are open and belong to a reason.
+fn open_since(spans: &[Uncover], reason: SpanReason) -> Option<Timestamp> {
+    spans.iter().find(|span| span.reason == reason && span.to == Timestamp::MAX).map(|span| span.from)
 }

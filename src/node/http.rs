@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::assembly::Node;
-use super::metrics;
-use crate::proxy::pages::{self, ViewActivity};
+use super::{metrics, request_body, status};
+use crate::proxy::pages;
 use crate::proxy::params::{FORM_BYTES_MAX, Params};
 use crate::proxy::{json, upstream::Incoming};
 
@@ -67,7 +67,12 @@ async fn connection(
 ) {
     let service = service_fn(move |request: Request<HyperBody>| {
         let (node, control) = (Arc::clone(&node), control.clone());
-        async move { Ok::<Response, std::convert::Infallible>(handle(node, peer, control, request.map(Body::new)).await) }
+        async move {
+            let (head, body) = request.into_parts();
+            let (body, rest) = request_body::shared(&head.headers, body);
+            let response = handle(node, peer, control, Request::from_parts(head, body)).await;
+            Ok::<Response, std::convert::Infallible>(rest.dropped(response).await)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -99,7 +104,7 @@ async fn handle(node: Arc<Node>, peer: SocketAddr, control: Control, request: Re
         ("/-/ready", _) => ready(&node),
         ("/-/reload" | "/-/quit", _) => lifecycle(&node, &control, &path, &head.method).await,
         (own, _) if own.starts_with("/prefold/api/v1/") => own_page(&node, own, &head.headers, head.uri.query()),
-        ("/" | "/prefold" | "/prefold/", _) => own_page(&node, "/prefold/api/v1/views", &head.headers, None),
+        ("/" | "/prefold" | "/prefold/", _) => status_page(&node),
         _ => query(node, head, body).await,
     }
 }
@@ -156,19 +161,19 @@ async fn lifecycle(node: &Arc<Node>, control: &Control, path: &str, method: &Met
     }
 }
 
+/// Nothing on it may be loaded, run or framed.
+fn status_page(node: &Node) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, status::render(node)).into_response()
+}
+
 fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -> Response {
-    let activity = |view| match node.stream_status().views.get(&view) {
-        None => ViewActivity::default(),
-        Some(progress) => ViewActivity {
-            input_series: progress.newest.input_series,
-            output_series: progress.newest.output_series,
-            state_bytes: progress.newest.state_bytes,
-            overdue_series: progress.newest.overdue,
-            not_counted: progress.not_counted,
-        },
-    };
     match path {
-        "/prefold/api/v1/views" => pages::views(&node.proxy, activity),
+        "/prefold/api/v1/views" => pages::views(&node.proxy),
         "/prefold/api/v1/jobs" => pages::jobs(&node.proxy),
         "/prefold/api/v1/senders" => senders(node),
         "/prefold/api/v1/explain" => {
@@ -184,7 +189,7 @@ fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -
 }
 
 fn senders(node: &Node) -> Response {
-    let senders = node.store.senders();
+    let senders = node.senders();
     let listed = senders
         .iter()
         .map(|seen| serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0}));

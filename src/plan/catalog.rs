@@ -26,9 +26,11 @@ pub struct CatalogEntry {
     /// The longest of the sharing rules'.
     pub retention_ms: i64,
     pub limits: RuleLimits,
+    /// Its job is gone: nothing is added to it, and what it left is read until its retention ends.
+    pub retired: bool,
 }
 
-/// All views of the jobs in force.
+/// The views of the jobs in force, and for reading those that jobs left behind.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     entries: BTreeMap<ViewId, Arc<CatalogEntry>>,
@@ -64,6 +66,18 @@ impl Catalog {
         catalog
     }
 
+    /// This catalog and views that jobs left behind. What is in force goes first, by view and by recorded name.
+    pub fn with_retired(&self, retired: impl IntoIterator<Item = CatalogEntry>) -> Catalog {
+        let gone = retired.into_iter().filter(|entry| !self.entries.contains_key(&entry.view.id));
+        let gone: Vec<CatalogEntry> = gone
+            .map(|mut entry| {
+                entry.records.retain(|(record, _)| !self.by_record.contains_key(record));
+                CatalogEntry { retired: true, ..entry }
+            })
+            .collect();
+        Catalog::of(self.entries.values().cloned().chain(gone.into_iter().map(Arc::new)))
+    }
+
     fn index(&mut self) {
         for (id, entry) in &self.entries {
             match entry.view.selects_metric() {
@@ -84,6 +98,7 @@ impl Catalog {
                 overdue_tolerance: rule.overdue_tolerance,
                 retention_ms: rule.retention_ms,
                 limits: rule.limits,
+                retired: false,
             })
         });
         let entry = Arc::make_mut(entry);
@@ -99,6 +114,11 @@ impl Catalog {
 
     pub fn get(&self, id: ViewId) -> Option<&Arc<CatalogEntry>> {
         self.entries.get(&id)
+    }
+
+    /// The views of jobs in force, by id.
+    pub fn in_force(&self) -> impl Iterator<Item = &Arc<CatalogEntry>> {
+        self.entries.values().filter(|entry| !entry.retired)
     }
 
     /// All views, by id.

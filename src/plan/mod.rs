@@ -11,4 +11,4 @@ pub mod view;
 pub use catalog::{Catalog, CatalogEntry};
 pub use job::{Job, Rule, RuleLimits};
 pub use normalize::{NotKept, normalize};
-pub use view::{LOOKBACK_MS, Semantics, Shape, View};
+pub use view::{FUTURE_MS, LOOKBACK_MS, Semantics, Shape, View};

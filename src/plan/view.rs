@@ -76,6 +76,9 @@ impl fmt::Debug for Shape {
     }
 }
 
+/// How far into the future of its record a sample may lie and still count; also the allowance a resume adds.
+pub const FUTURE_MS: i64 = 600_000;
+
 /// Whose rules a view's values follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Semantics {
@@ -144,6 +147,11 @@ impl View {
     /// How far back a sample may lie and still matter to a grid point: the window or the lookback, whichever is longer.
     pub fn reach_ms(&self) -> i64 {
         self.shape.window_ms.max(LOOKBACK_MS)
+    }
+
+    /// How much log time before a position a resume at it reads to fill the view's windows.
+    pub fn resume_ms(&self) -> i64 {
+        self.reach_ms() + self.max_delay_ms + self.step_ms + FUTURE_MS
     }
 
     pub fn selects_metric(&self) -> Option<&str> {

@@ -20,6 +20,7 @@ impl Expr {
             ExprKind::Call { function, .. } => signature(function).map_or(ValueType::Vector, |signature| signature.returns),
             ExprKind::Binary(binary) => binary_type(binary.lhs.value_type(), binary.rhs.value_type()),
             ExprKind::Negate(inner) | ExprKind::Paren(inner) => inner.value_type(),
+            ExprKind::Modified(modified) => modified.plain.value_type(),
         }
     }
 }

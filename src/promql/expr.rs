@@ -5,6 +5,7 @@
 
 use smol_str::SmolStr;
 
+use super::duration::DurationExpr;
 use crate::model::{Selector, Timestamp, ViewId};
 
 /// Byte offsets `[start, end)` into the query's text.
@@ -74,6 +75,37 @@ pub enum ExprKind {
     Binary(Box<Binary>),
     Negate(Box<Expr>),
     Paren(Box<Expr>),
+    /// A selector or subquery with durations known only when the query runs, or with `anchored` or `smoothed`.
+    Modified(Box<Modified>),
+}
+
+/// What a plain selector or subquery has no place for. Whoever evaluates a query first makes it plain
+/// ([`Expr::with_known_durations`]); whoever does not know it finds neither a selector nor a subquery here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Modified {
+    /// A vector selector, a range selector or a subquery. A duration that is computed has no meaning in it.
+    pub plain: Expr,
+    pub range: Option<DurationExpr>,
+    /// Of a subquery.
+    pub step: Option<DurationExpr>,
+    pub offset: Option<DurationExpr>,
+    pub edge: Option<RangeEdge>,
+}
+
+/// How the values at a range's edges are found, when not from the samples inside it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeEdge {
+    Anchored,
+    Smoothed,
+}
+
+impl RangeEdge {
+    pub fn word(self) -> &'static str {
+        match self {
+            RangeEdge::Anchored => "anchored",
+            RangeEdge::Smoothed => "smoothed",
+        }
+    }
 }
 
 /// Numbers compare by bits, so that NaN equals itself.
@@ -172,6 +204,10 @@ pub enum BinaryOp {
     And,
     Or,
     Unless,
+    /// `</`, which cuts what lies above a value off native histograms.
+    TrimUpper,
+    /// `>/`, which cuts off what lies below.
+    TrimLower,
 }
 
 impl BinaryOp {
@@ -193,6 +229,8 @@ impl BinaryOp {
             BinaryOp::And => "and",
             BinaryOp::Or => "or",
             BinaryOp::Unless => "unless",
+            BinaryOp::TrimUpper => "</",
+            BinaryOp::TrimLower => ">/",
         }
     }
 
@@ -210,6 +248,10 @@ impl BinaryOp {
 
     pub fn is_set(self) -> bool {
         matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
+    }
+
+    pub fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
     }
 }
 

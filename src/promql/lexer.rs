@@ -280,7 +280,8 @@ impl<'a> Lexer<'a> {
 /// An operator of one or two bytes.
 fn operator(byte: u8, next: Option<u8>) -> Option<(usize, TokenKind)> {
     let (bytes, op) = match (byte, next) {
-        (b'<' | b'>', Some(b'/')) => return Some((2, TokenKind::Trim)),
+        (b'<', Some(b'/')) => (2, BinaryOp::TrimUpper),
+        (b'>', Some(b'/')) => (2, BinaryOp::TrimLower),
         (b'=', Some(b'=')) => (2, BinaryOp::Equal),
         (b'!', Some(b'=')) => (2, BinaryOp::NotEqual),
         (b'<', Some(b'=')) => (2, BinaryOp::LessEqual),

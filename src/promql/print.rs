@@ -7,9 +7,10 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
+use super::duration::DurationExpr;
 use super::expr::{
-    Aggregate, At, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, Matching, NumberLiteral, Origin, TimeShift,
-    VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, Matching, Modified, NumberLiteral, Origin,
+    TimeShift, VectorSelector,
 };
 use super::parse::binary::{SIGN_BINDING, names_label};
 use super::parse::literal::quoted;
@@ -47,6 +48,7 @@ impl fmt::Display for Expr {
                 }
             }
             ExprKind::Paren(inner) => write!(f, "({inner})"),
+            ExprKind::Modified(modified) => write!(f, "{modified}"),
         }
     }
 }
@@ -234,6 +236,42 @@ impl fmt::Display for TimeShift {
     }
 }
 
+/// As the plain expression, with everything that it could not hold in its place.
+impl fmt::Display for Modified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = |computed: &Option<DurationExpr>, ms: i64| match computed {
+            Some(expr) => expr.to_string(),
+            None => format_duration(ms),
+        };
+        let edge = self.edge.map(|edge| format!(" {}", edge.word())).unwrap_or_default();
+        let shift = match &self.plain.kind {
+            ExprKind::Vector(selector) => {
+                write_selector(f, selector)?;
+                selector.shift
+            }
+            ExprKind::Matrix { selector, range_ms } => {
+                write_selector(f, selector)?;
+                write!(f, "[{}]", duration(&self.range, *range_ms))?;
+                selector.shift
+            }
+            ExprKind::Subquery { expr, range_ms, step_ms, shift } => {
+                write_operand(f, expr, BINDING_OF_BRACKETS)?;
+                let step = step_ms.map(|ms| duration(&self.step, ms)).unwrap_or_default();
+                write!(f, "[{}:{step}]", duration(&self.range, *range_ms))?;
+                *shift
+            }
+            _ => return write!(f, "{}", self.plain),
+        };
+        write!(f, "{edge}")?;
+        match &self.offset {
+            Some(offset) => {
+                write!(f, "{} offset {}", TimeShift { offset_ms: 0, ..shift }, Modified::offset_text(offset))
+            }
+            None => write!(f, "{shift}"),
+        }
+    }
+}
+
 /// A time in seconds, with milliseconds. Beyond 2^53 ms, seconds in a float no longer name every millisecond: there the
 /// neighbour that reads back as this time is taken.
 fn seconds_text(time: Timestamp) -> String {
@@ -248,7 +286,7 @@ fn seconds_text(time: Timestamp) -> String {
 }
 
 /// Without exponent, as Prometheus prints numbers.
-fn write_number(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+pub(super) fn write_number(f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
     match value {
         _ if value.is_nan() => f.write_str("NaN"),
         f64::INFINITY => f.write_str("+Inf"),

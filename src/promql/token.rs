@@ -33,8 +33,6 @@ pub(super) enum TokenKind {
     NotRegex,
     At,
     Operator(BinaryOp),
-    /// `</` and `>/`, which trim native histograms.
-    Trim,
     Aggregation,
     Keyword(Keyword),
     Preprocessor(Preprocessor),
@@ -127,7 +125,7 @@ impl Token {
             TokenKind::String => format!("string {}", shortened(word)),
             TokenKind::Number => format!("number {}", shortened(word)),
             TokenKind::Duration => format!("duration {}", shortened(word)),
-            TokenKind::Operator(_) | TokenKind::Trim | TokenKind::EqualRegex | TokenKind::NotRegex | TokenKind::At => {
+            TokenKind::Operator(_) | TokenKind::EqualRegex | TokenKind::NotRegex | TokenKind::At => {
                 format!("<op:{word}>")
             }
             TokenKind::Aggregation => format!("<aggr:{word}>"),

@@ -13,6 +13,7 @@ impl Expr {
             ExprKind::Call { args, .. } => args.iter().collect(),
             ExprKind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
             ExprKind::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+            ExprKind::Modified(modified) => vec![&modified.plain],
         }
     }
 
@@ -24,6 +25,7 @@ impl Expr {
             ExprKind::Call { args, .. } => args.iter_mut().collect(),
             ExprKind::Aggregate(aggregate) => aggregate.param.iter_mut().chain([&mut aggregate.expr]).collect(),
             ExprKind::Binary(binary) => vec![&mut binary.lhs, &mut binary.rhs],
+            ExprKind::Modified(modified) => vec![&mut modified.plain],
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Fails closed: a point is served when it was emitted, no span uncovers it, and, with an upstream, an equal comparison
 //! vouches for it. A comparison vouches from its grid point on, up to the next event that asks for another one; it also
-//! overrides an overdue span that began before it: then upstream has lost those series too.
+//! overrides an overdue span that began before it: then upstream has lost those series too. It cannot where windows still
+//! held samples of them, which is what draining spans say.
 
 use crate::model::window::Grid;
 use crate::model::{SpanReason, Timestamp, Uncover};
@@ -27,19 +28,42 @@ pub enum PointState {
     Uncovered,
 }
 
+impl PointState {
+    /// Of a step that needs two views: one that is uncovered has upstream asked, whatever the other is.
+    pub fn and(self, other: PointState) -> PointState {
+        match (self, other) {
+            (PointState::Uncovered, _) | (_, PointState::Uncovered) => PointState::Uncovered,
+            (PointState::NotEmitted, _) | (_, PointState::NotEmitted) => PointState::NotEmitted,
+            (PointState::Served, PointState::Served) => PointState::Served,
+        }
+    }
+}
+
 /// Whether comparisons are asked for, and which were equal.
 #[derive(Clone, Copy, Debug)]
 pub enum Vouching<'a> {
     /// No upstream, or `trust: always`.
     NotAsked,
-    /// The grid points of equal comparisons, in order.
-    Compared(&'a [Timestamp]),
+    Compared(&'a Compared),
+}
+
+/// What comparisons with upstream said of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Grid points of equal comparisons that still vouch for something, in order.
+    pub equal: Vec<Timestamp>,
+    /// Instants from which on an earlier equal comparison no longer vouches, because a later one was unequal; in order.
+    pub doubted: Vec<Timestamp>,
 }
 
 impl Coverage {
     /// With an upstream, spans keep points from being served.
     pub fn strict(state: &ViewState, vouching: Vouching<'_>) -> Coverage {
-        Coverage::of(state, |t| {
+        let doubted = match vouching {
+            Vouching::NotAsked => &[][..],
+            Vouching::Compared(compared) => &compared.doubted,
+        };
+        Coverage::of(state, doubted, |t| {
             let overdue = state.spans.iter().filter(|span| span.reason == SpanReason::Overdue && holds(span, t));
             let others = state.spans.iter().filter(|span| !matches!(span.reason, SpanReason::Overdue | SpanReason::Gone));
             if others.clone().any(|span| holds(span, t)) {
@@ -47,9 +71,13 @@ impl Coverage {
             }
             match vouching {
                 Vouching::NotAsked => overdue.count() == 0,
-                Vouching::Compared(confirmed) => {
-                    let needed = overdue.map(|span| span.from).chain(last_event(state, t)).max().unwrap_or(t);
-                    confirmed.iter().any(|at| *at >= needed && *at <= t)
+                Vouching::Compared(compared) => {
+                    let since = overdue.map(|span| span.from).max();
+                    let drained = since.and_then(|_| last_drained(state, t));
+                    let doubted = compared.doubted.iter().copied().filter(|doubted| *doubted <= t).max();
+                    let events = [since, drained, doubted, last_event(state, t)];
+                    let needed = events.into_iter().flatten().max().unwrap_or(t);
+                    compared.equal.iter().any(|at| *at >= needed && *at <= t)
                 }
             }
         })
@@ -57,16 +85,17 @@ impl Coverage {
 
     /// Without an upstream every emitted point is served: there is nothing to differ from.
     pub fn alone(state: &ViewState) -> Coverage {
-        Coverage::of(state, |_| true)
+        Coverage::of(state, &[], |_| true)
     }
 
     /// What is served is constant between the instants at which anything changes.
-    fn of(state: &ViewState, served: impl Fn(Timestamp) -> bool) -> Coverage {
+    fn of(state: &ViewState, doubted: &[Timestamp], served: impl Fn(Timestamp) -> bool) -> Coverage {
         let grid = Grid::new(state.step_ms.max(1));
         let mut coverage = Coverage { grid, served: Vec::new(), final_to: state.final_to, spans: state.spans.clone() };
         let (Some(first), Some(last)) = (state.covered_from, state.final_to) else { return coverage };
         let mut t = grid.ceil(first);
-        let mut changes: Vec<Timestamp> = state.spans.iter().flat_map(|span| [span.from, span.to]).collect();
+        let mut changes: Vec<Timestamp> =
+            state.spans.iter().flat_map(|span| [span.from, span.to]).chain(doubted.iter().copied()).collect();
         changes.sort_unstable();
         // Comparisons lie on the grid and are few: every grid point after one is looked at through the next change.
         while t <= last {
@@ -126,6 +155,14 @@ impl Coverage {
         self.served.get(at).is_some_and(|(first, end)| *first <= from && *end >= to)
     }
 
+    /// The grid points of a stretch whose time has not come yet.
+    pub fn not_emitted(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> + use<> {
+        let grid = self.grid;
+        let first = self.final_to.map_or(grid.ceil(from), |final_to| grid.after(final_to).max(grid.ceil(from)));
+        let count = if first > to { 0 } else { (to - first) / grid.step_ms() + 1 };
+        (0..count).map(move |k| first + k * grid.step_ms())
+    }
+
     /// The reasons of the spans that hold any of these grid points.
     pub fn reasons(&self, from: Timestamp, to: Timestamp) -> Vec<SpanReason> {
         let over = self.spans.iter().filter(|span| span.from <= to && span.to > from && span.reason != SpanReason::Gone);
@@ -150,18 +187,154 @@ fn last_event(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
     events.chain(state.covered_from).filter(|event| *event <= t).max()
 }
 
+/// Where windows last were rid of overdue series: what was equal before says nothing of those.
+fn last_drained(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
+    let drained = state.spans.iter().filter(|span| span.reason == SpanReason::Draining).map(|span| span.to);
+    drained.filter(|to| *to <= t).max()
+}
+
 /// Whether only the want of a comparison keeps a grid point from being served: then one is due there.
-pub fn comparison_due(state: &ViewState, confirmed: &[Timestamp], t: Timestamp) -> bool {
-    let pretended: Vec<Timestamp> = confirmed.iter().copied().chain([t]).collect();
+pub fn comparison_due(state: &ViewState, compared: &Compared, t: Timestamp) -> bool {
+    let mut pretended = compared.clone();
+    pretended.equal.push(t);
     let with = Coverage::strict(state, Vouching::Compared(&pretended)).between(t, t);
-    let without = Coverage::strict(state, Vouching::Compared(confirmed)).between(t, t);
+    let without = Coverage::strict(state, Vouching::Compared(compared)).between(t, t);
     with == PointState::Served && without != PointState::Served
 }
 
-/// Adds an equal comparison, keeping only what still says something: the first after each event.
-pub fn confirm(state: &ViewState, confirmed: &mut Vec<Timestamp>, t: Timestamp) {
-    if comparison_due(state, confirmed, t) {
-        confirmed.push(t);
-        confirmed.sort_unstable();
+/// Adds an equal comparison, keeping only what still says something: the first after each event. True when it was added.
+pub fn confirm(state: &ViewState, compared: &mut Compared, t: Timestamp) -> bool {
+    let due = comparison_due(state, compared, t);
+    if due {
+        compared.equal.push(t);
+        compared.equal.sort_unstable();
+    }
+    due
+}
+
+/// Whether a span began or ended after one grid point and not after another.
+pub fn changed_between(state: &ViewState, after: Timestamp, to: Timestamp) -> bool {
+    state.spans.iter().flat_map(|span| [span.from, span.to]).any(|at| after < at && at <= to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ViewId;
+    use SpanReason::{Draining, Gone, Late, Overdue};
+
+    const OPEN: i64 = i64::MAX;
+
+    /// Grid points every 10 ms from 0 to 200.
+    fn state(spans: &[(SpanReason, i64, i64)]) -> ViewState {
+        let span = |(reason, from, to): &(SpanReason, i64, i64)| Uncover {
+            view: ViewId(1),
+            reason: *reason,
+            from: Timestamp(*from),
+            to: Timestamp(*to),
+        };
+        ViewState {
+            covered_from: Some(Timestamp(0)),
+            final_to: Some(Timestamp(200)),
+            step_ms: 10,
+            fields: 1,
+            retention_ms: i64::MAX,
+            spans: spans.iter().map(span).collect(),
+            description: String::new(),
+            points: 0,
+            groups: 0,
+        }
+    }
+
+    fn compared(equal: &[i64], doubted: &[i64]) -> Compared {
+        let instants = |ms: &[i64]| ms.iter().map(|t| Timestamp(*t)).collect();
+        Compared { equal: instants(equal), doubted: instants(doubted) }
+    }
+
+    #[track_caller]
+    fn check(spans: &[(SpanReason, i64, i64)], confirmed: &[i64], expected: &[(i64, i64)]) {
+        check_doubted(spans, &compared(confirmed, &[]), expected);
+    }
+
+    #[track_caller]
+    fn check_doubted(spans: &[(SpanReason, i64, i64)], confirmed: &Compared, expected: &[(i64, i64)]) {
+        let coverage = Coverage::strict(&state(spans), Vouching::Compared(confirmed));
+        let served: Vec<_> = coverage.served().iter().map(|(from, to)| (from.0, to.0)).collect();
+        assert_eq!(served, expected, "{spans:?} {confirmed:?}");
+    }
+
+    #[test]
+    fn a_view_is_served_from_an_equal_comparison_on() {
+        check(&[], &[], &[]);
+        check(&[], &[0], &[(0, 200)]);
+        check(&[], &[50], &[(50, 200)]);
+        check(&[(Late, 60, 81)], &[50], &[(50, 50), (90, 200)]);
+        check(&[(Gone, 100, 101)], &[0], &[(0, 90)]);
+        check(&[(Gone, 100, 101)], &[0, 130], &[(0, 90), (130, 200)]);
+    }
+
+    #[test]
+    fn a_comparison_overrides_an_overdue_span_once_windows_are_rid_of_its_series() {
+        check(&[(Overdue, 55, OPEN)], &[0], &[(0, 50)]);
+        check(&[(Overdue, 55, OPEN)], &[0, 100], &[(0, 50), (100, 200)]);
+        // Windows hold samples of the overdue series up to 115: what is equal there says nothing.
+        check(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0, 100], &[(0, 50)]);
+        check(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0, 120], &[(0, 50), (120, 200)]);
+        // Another series became overdue later: what vouched for the first does not vouch for it.
+        check(&[(Overdue, 55, OPEN), (Draining, 60, 115), (Draining, 141, 165)], &[0, 120], &[(0, 50), (120, 140)]);
+        check(
+            &[(Overdue, 55, OPEN), (Draining, 60, 115), (Draining, 141, 165)],
+            &[0, 120, 180],
+            &[(0, 50), (120, 140), (180, 200)],
+        );
+        // They came back: nothing but time is needed, and nothing helps before.
+        check(&[(Overdue, 55, 130), (Draining, 60, 130)], &[0, 100], &[(0, 50), (130, 200)]);
+        // They have left the lookback: a comparison is needed again, and what was served stays so.
+        check(&[(Overdue, 55, 170), (Draining, 60, 115), (Gone, 150, 151)], &[0, 120], &[(0, 50), (120, 140)]);
+    }
+
+    #[test]
+    fn what_was_found_unequal_is_not_served_until_it_is_equal_again() {
+        check_doubted(&[], &compared(&[0], &[101]), &[(0, 100)]);
+        check_doubted(&[], &compared(&[0, 150], &[101]), &[(0, 100), (150, 200)]);
+        check_doubted(&[], &compared(&[0, 150], &[101, 171]), &[(0, 100), (150, 170)]);
+        check_doubted(&[(Late, 60, 81)], &compared(&[0, 150], &[41]), &[(0, 40), (150, 200)]);
+        check_doubted(&[], &compared(&[50], &[0]), &[(50, 200)]);
+        assert!(comparison_due(&state(&[]), &compared(&[0], &[101]), Timestamp(200)));
+        let mut again = compared(&[0], &[101]);
+        assert!(confirm(&state(&[]), &mut again, Timestamp(200)) && again == compared(&[0, 200], &[101]));
+        assert!(!confirm(&state(&[]), &mut again, Timestamp(200)));
+    }
+
+    #[test]
+    fn comparisons_are_due_only_where_they_would_help() {
+        let due = |spans: &[(SpanReason, i64, i64)], confirmed: &[i64], t: i64| {
+            comparison_due(&state(spans), &compared(confirmed, &[]), Timestamp(t))
+        };
+        assert!(due(&[], &[], 200) && !due(&[], &[0], 200));
+        assert!(!due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 110));
+        assert!(due(&[(Overdue, 55, OPEN), (Draining, 60, 115)], &[0], 120));
+        assert!(!due(&[(Late, 60, 115)], &[], 110));
+    }
+
+    #[test]
+    fn a_step_is_asked_for_when_any_of_its_views_is_uncovered() {
+        use PointState::{NotEmitted, Served, Uncovered};
+        for (one, other, both) in [
+            (Served, Served, Served),
+            (Served, NotEmitted, NotEmitted),
+            (NotEmitted, Uncovered, Uncovered),
+            (Served, Uncovered, Uncovered),
+        ] {
+            assert_eq!((one.and(other), other.and(one)), (both, both));
+        }
+    }
+
+    #[test]
+    fn a_view_has_changed_where_a_span_begins_or_ends() {
+        let state = state(&[(Late, 60, 80), (Overdue, 100, OPEN)]);
+        for (after, to, expected) in [(0, 59, false), (0, 60, true), (60, 79, false), (70, 90, true), (100, 200, false)] {
+            assert_eq!(changed_between(&state, Timestamp(after), Timestamp(to)), expected, "{after} {to}");
+        }
     }
 }

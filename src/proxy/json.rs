@@ -23,13 +23,18 @@ pub struct Notes {
 
 /// A successful answer around data that is JSON already.
 pub fn success(data: &str, notes: &Notes) -> Response {
+    json(StatusCode::OK, success_body(data, notes))
+}
+
+/// The text of a successful answer.
+pub fn success_body(data: &str, notes: &Notes) -> String {
     let mut body = String::with_capacity(data.len() + 64);
     body.push_str("{\"status\":\"success\",\"data\":");
     body.push_str(data);
     annotations(&mut body, "warnings", &notes.warnings);
     annotations(&mut body, "infos", &notes.infos);
     body.push('}');
-    json(StatusCode::OK, body)
+    body
 }
 
 fn annotations(body: &mut String, name: &str, texts: &[String]) {
@@ -45,8 +50,12 @@ fn annotations(body: &mut String, name: &str, texts: &[String]) {
 
 /// An error answer. `error_type` is one of Prometheus'.
 pub fn error(status: StatusCode, error_type: &str, message: &str) -> Response {
-    let body = serde_json::json!({"status": "error", "errorType": error_type, "error": message});
-    json(status, body.to_string())
+    json(status, error_body(error_type, message))
+}
+
+/// The text of an error answer.
+pub fn error_body(error_type: &str, message: &str) -> String {
+    serde_json::json!({"status": "error", "errorType": error_type, "error": message}).to_string()
 }
 
 pub fn bad_data(message: &str) -> Response {

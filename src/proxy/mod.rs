@@ -1,8 +1,11 @@
 //! HTTP out: Prometheus' query API, answered from views where they answer exactly, forwarded where they do not.
 
 pub mod answer;
+pub mod counters;
 pub mod coverage;
+pub mod edge;
 pub mod json;
+pub mod lists;
 pub mod metadata;
 pub mod pages;
 pub mod params;
@@ -11,24 +14,24 @@ pub mod stitch;
 pub mod trust;
 pub mod upstream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use dashmap::DashMap;
-use prometheus_client::metrics::histogram::Histogram;
 
-use crate::model::Clock;
+use crate::model::{Clock, Labels, ViewId};
 use crate::plan::{Catalog, Job};
 use crate::query::QueryLimits;
-use crate::store::Store;
+use crate::store::{ReadLimits, Store};
+pub use counters::{Answered, Counters, DURATION_BUCKETS};
 use coverage::{Coverage, Vouching};
+use edge::{Edge, Settled, settle_ms};
 use params::Params;
-use trust::Trust;
-use upstream::{Incoming, Upstream};
+use trust::{Trust, first_difference};
+use upstream::{Incoming, Purpose, Upstream};
 
 /// How the proxy answers.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct ProxyOptions {
     pub limits: QueryLimits,
     pub query_timeout: Duration,
     pub query_concurrency_max: usize,
+    /// Values of upstream's answers at the edge kept at once.
+    pub edge_values_max: usize,
     /// Whether a view is served only after an equal comparison with upstream.
     pub compare: bool,
     /// Whether requests with credentials may be answered from views.
@@ -46,99 +51,44 @@ pub struct ProxyOptions {
     pub evaluation_interval_ms: Option<i64>,
 }
 
+/// What the stream knows of a view, as of its newest grid point.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ViewActivity {
+    pub input_series: u64,
+    pub output_series: u64,
+    /// Samples in the windows of all its series: what a query over them reads at one step.
+    pub window_samples: u64,
+    pub state_bytes: u64,
+    pub overdue_series: u64,
+    pub not_counted: u64,
+}
+
+/// Where the proxy asks what the stream knows of a view.
+pub type Activity = Arc<dyn Fn(ViewId) -> ViewActivity + Send + Sync>;
+
 /// The query side of a node.
 pub struct Proxy {
     pub store: Arc<Store>,
     pub catalog: ArcSwap<Catalog>,
     pub jobs: ArcSwap<Vec<Job>>,
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Arc<Upstream>>,
     pub clock: Arc<dyn Clock>,
     pub options: ProxyOptions,
+    pub activity: Activity,
     pub trust: Trust,
+    pub edge: Arc<Edge>,
     pub counters: Counters,
-    running: tokio::sync::Semaphore,
-}
-
-/// What was answered how.
-pub struct Counters {
-    answers: [AtomicU64; Answered::ALL.len()],
-    durations: [Histogram; Answered::ALL.len()],
-    refusals: DashMap<&'static str, u64>,
-}
-
-/// Seconds: from an answer out of the store to one that upstream took long over.
-pub const DURATION_BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
-
-impl Default for Counters {
-    fn default() -> Counters {
-        Counters {
-            answers: std::array::from_fn(|_| AtomicU64::new(0)),
-            durations: std::array::from_fn(|_| Histogram::new(DURATION_BUCKETS)),
-            refusals: DashMap::new(),
-        }
-    }
-}
-
-/// How a query was answered: the header `X-Prefold-Answer`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answered {
-    /// From the store alone.
-    Rewritten,
-    /// From the store and upstream, by time.
-    Stitched,
-    /// Evaluated here, no view used.
-    Local,
-    Forwarded,
-    Refused,
-}
-
-impl Answered {
-    pub const ALL: [Answered; 5] =
-        [Answered::Rewritten, Answered::Stitched, Answered::Local, Answered::Forwarded, Answered::Refused];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Answered::Rewritten => "rewritten",
-            Answered::Stitched => "stitched",
-            Answered::Local => "local",
-            Answered::Forwarded => "forwarded",
-            Answered::Refused => "refused",
-        }
-    }
-}
-
-impl Counters {
-    pub fn answered(&self, how: Answered, took: Duration) {
-        self.answers[how as usize].fetch_add(1, Ordering::Relaxed);
-        self.durations[how as usize].observe(took.as_secs_f64());
-    }
-
-    pub fn refused(&self, slug: &'static str) {
-        *self.refusals.entry(slug).or_insert(0) += 1;
-    }
-
-    pub fn answers(&self, how: Answered) -> u64 {
-        self.answers[how as usize].load(Ordering::Relaxed)
-    }
-
-    pub fn durations(&self, how: Answered) -> &Histogram {
-        &self.durations[how as usize]
-    }
-
-    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
-        let mut refusals: Vec<_> = self.refusals.iter().map(|entry| (*entry.key(), *entry.value())).collect();
-        refusals.sort_unstable();
-        refusals
-    }
+    /// One permit per evaluation, held until it has ended.
+    running: Arc<tokio::sync::Semaphore>,
 }
 
 impl Proxy {
     pub fn new(
         store: Arc<Store>,
-        catalog: Arc<Catalog>,
-        jobs: Arc<Vec<Job>>,
+        (catalog, jobs): (Arc<Catalog>, Arc<Vec<Job>>),
         upstream: Option<Upstream>,
         clock: Arc<dyn Clock>,
+        activity: Activity,
         options: ProxyOptions,
     ) -> Proxy {
         Proxy {
@@ -146,21 +96,62 @@ impl Proxy {
             store,
             catalog: ArcSwap::new(catalog),
             jobs: ArcSwap::new(jobs),
-            upstream,
+            upstream: upstream.map(Arc::new),
+            edge: Arc::new(Edge::new(Arc::clone(&clock), options.edge_values_max)),
             clock,
-            running: tokio::sync::Semaphore::new(options.query_concurrency_max),
+            activity,
+            running: Arc::new(tokio::sync::Semaphore::new(options.query_concurrency_max)),
             options,
             counters: Counters::default(),
         }
     }
 
+    /// Evaluations running now.
+    pub fn evaluations_running(&self) -> usize {
+        self.options.query_concurrency_max.saturating_sub(self.running.available_permits())
+    }
+
+    /// Makes the comparisons with upstream that are due, and those that the edge has paid for.
+    pub async fn compare(&self) {
+        let catalog = self.catalog.load_full();
+        for settled in self.settled(&catalog) {
+            self.compare_at_edge(&catalog, &settled);
+        }
+        if let (Some(upstream), true) = (&self.upstream, self.options.compare) {
+            self.trust.compare_due(&catalog, upstream, self.clock.now()).await;
+        }
+    }
+
+    fn settled(&self, catalog: &Catalog) -> Vec<Settled> {
+        let edge_ms = |entry: &Arc<crate::plan::CatalogEntry>| entry.view.max_delay_ms + entry.view.step_ms;
+        let keep_ms = catalog.entries().map(edge_ms).max().unwrap_or(0) + answer::EDGE_SLACK_MS;
+        let final_to = |view| self.store.view(view).and_then(|state| state.final_to);
+        self.edge.take_settled(final_to, keep_ms)
+    }
+
+    /// An answer that came too early to be whole says nothing.
+    fn compare_at_edge(&self, catalog: &Catalog, settled: &Settled) {
+        let (key, entry) = (settled.key, catalog.get(settled.key.view));
+        let Some(entry) = entry.filter(|entry| self.options.compare && settled.age_ms >= settle_ms(&entry.view)) else {
+            return;
+        };
+        let limits = ReadLimits { series_max: usize::MAX, points_max: usize::MAX };
+        let Ok(groups) = self.store.read(key.view, &[], key.t, key.t, limits) else { return };
+        let value = |fields: &[Vec<f64>; 2]| fields[usize::from(key.field)].first().copied();
+        let ours: BTreeMap<Labels, f64> =
+            groups.iter().filter_map(|group| Some(((*group.labels).clone(), value(&group.fields)?))).collect();
+        let theirs = settled.values.iter().map(|(labels, v)| ((**labels).clone(), *v)).collect();
+        let difference = first_difference(&ours, &theirs);
+        self.trust.compared_at_edge(entry, key.t, difference.as_deref());
+    }
+
     /// What may be served of a view now.
-    pub fn coverage(&self, view: crate::model::ViewId) -> Option<Coverage> {
+    pub fn coverage(&self, view: ViewId) -> Option<Coverage> {
         let state = self.store.view(view)?;
         Some(match (&self.upstream, self.options.compare) {
             (None, _) => Coverage::alone(&state),
             (Some(_), false) => Coverage::strict(&state, Vouching::NotAsked),
-            (Some(_), true) => Coverage::strict(&state, Vouching::Compared(&self.trust.record(view).confirmed())),
+            (Some(_), true) => Coverage::strict(&state, Vouching::Compared(&self.trust.record(view).compared())),
         })
     }
 
@@ -176,10 +167,10 @@ impl Proxy {
         match endpoint {
             Endpoint::Query => answer::instant(self, &incoming, &params).await,
             Endpoint::QueryRange => answer::range(self, &incoming, &params).await,
-            Endpoint::Series => metadata::series(self, &incoming, &params).await,
-            Endpoint::Labels => metadata::labels(self, &incoming, &params).await,
-            Endpoint::LabelValues(name) => metadata::label_values(self, &incoming, &params, &name).await,
-            Endpoint::Rules => metadata::rules(self, &incoming).await,
+            Endpoint::Series => lists::series(self, &incoming, &params).await,
+            Endpoint::Labels => lists::labels(self, &incoming, &params).await,
+            Endpoint::LabelValues(name) => lists::label_values(self, &incoming, &params, &name).await,
+            Endpoint::Rules => metadata::rules(self, &incoming, &params).await,
             Endpoint::Metadata => metadata::metadata(self, &incoming).await,
             Endpoint::BuildInfo => metadata::build_info(self, &incoming).await,
             Endpoint::Other => self.forward_other(&incoming, &path).await,
@@ -188,7 +179,7 @@ impl Proxy {
 
     async fn forward_other(&self, incoming: &Incoming, path: &str) -> Response {
         match &self.upstream {
-            Some(upstream) => upstream.forward(incoming).await,
+            Some(upstream) => upstream.forward(incoming, Purpose::Listed).await,
             None => not_found(path),
         }
     }

@@ -3,32 +3,25 @@
 use axum::response::Response;
 
 use super::Proxy;
+use super::answer;
 use super::coverage::Coverage;
 use super::json::{self, Notes};
 use super::params::Params;
-use crate::model::{Timestamp, ViewId};
+use super::upstream::Kind;
+use crate::model::Timestamp;
 use crate::plan::CatalogEntry;
 use crate::promql::parse;
-use crate::rewrite::{QueryTime, Question, explain, rewrite};
-
-/// What the stream knows of a view.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ViewActivity {
-    pub input_series: u64,
-    pub output_series: u64,
-    pub state_bytes: u64,
-    pub overdue_series: u64,
-    pub not_counted: u64,
-}
+use crate::rewrite::{QueryTime, Question, explain};
 
 /// `/prefold/api/v1/views`
-pub fn views(proxy: &Proxy, activity: impl Fn(ViewId) -> ViewActivity) -> Response {
+pub fn views(proxy: &Proxy) -> Response {
     let catalog = proxy.catalog.load();
-    let views: Vec<serde_json::Value> = catalog.entries().map(|entry| view(proxy, entry, activity(entry.view.id))).collect();
+    let views: Vec<serde_json::Value> = catalog.in_force().map(|entry| view(proxy, entry)).collect();
     json::success(&serde_json::Value::from(views).to_string(), &Notes::default())
 }
 
-fn view(proxy: &Proxy, entry: &CatalogEntry, activity: ViewActivity) -> serde_json::Value {
+fn view(proxy: &Proxy, entry: &CatalogEntry) -> serde_json::Value {
+    let activity = (proxy.activity)(entry.view.id);
     let (view, state) = (&entry.view, proxy.store.view(entry.view.id));
     let coverage = proxy.coverage(view.id);
     let served: Vec<[i64; 2]> = coverage.iter().flat_map(Coverage::served).map(|(from, to)| [from.0, to.0]).collect();
@@ -42,12 +35,15 @@ fn view(proxy: &Proxy, entry: &CatalogEntry, activity: ViewActivity) -> serde_js
         .collect();
     let record = proxy.trust.record(view.id);
     let asked = proxy.upstream.is_some() && proxy.options.compare;
-    let trusted_from = record.confirmed().first().map(|t| t.0).filter(|_| asked);
+    let trusted_from = record.compared().equal.first().map(|t| t.0).filter(|_| asked);
     serde_json::json!({
         "id": view.id.to_string(), "job": entry.job, "rule": entry.rule, "expr": entry.expr, "tenant": view.tenant,
         "step_ms": view.step_ms, "window_ms": view.shape.window_ms, "max_delay_ms": view.max_delay_ms,
         "coverage": served, "spans": spans, "trusted_from_ms": trusted_from,
-        "comparisons": {"equal": record.equal, "unequal": record.unequal, "last_difference": record.last_difference},
+        "comparisons": {
+            "equal": record.equal, "unequal": record.unequal, "failed": record.failed,
+            "last_equal_ms": record.last_equal().map(|t| t.0), "last_difference": record.last_difference,
+        },
         "final_to_ms": state.as_ref().and_then(|state| state.final_to).map(|t| t.0),
         "input_series": activity.input_series, "output_series": activity.output_series,
         "overdue_series": activity.overdue_series, "state_bytes": activity.state_bytes,
@@ -57,7 +53,7 @@ fn view(proxy: &Proxy, entry: &CatalogEntry, activity: ViewActivity) -> serde_js
 /// `/prefold/api/v1/explain?query=..&start=&end=&step= | time=`
 pub fn explained(proxy: &Proxy, params: &Params, tenant: &str) -> Response {
     let now = proxy.clock.now();
-    let time = match query_time(params, now) {
+    let time = match query_time(params, now).and_then(|time| bounded(proxy, time)) {
         Ok(time) => time,
         Err(message) => return json::bad_data(&message),
     };
@@ -68,11 +64,35 @@ pub fn explained(proxy: &Proxy, params: &Params, tenant: &str) -> Response {
     };
     let catalog = proxy.catalog.load();
     let question = Question { expr: &expr, tenant, time, evaluation_interval_ms: proxy.options.evaluation_interval_ms };
-    let outcome = rewrite(&question, &catalog);
-    match serde_json::to_string(&explain(query, &outcome, &catalog)) {
-        Ok(text) => json::success(&text, &Notes::default()),
+    let outcome = answer::outcome(proxy, &catalog, &question);
+    match serde_json::to_value(explain(query, &outcome, &catalog)) {
+        Ok(mut explanation) => {
+            explanation["upstream"] = upstream(proxy);
+            json::success(&explanation.to_string(), &Notes::default())
+        }
         Err(error) => json::bad_data(&error.to_string()),
     }
+}
+
+/// A range of no more steps than a query may have.
+fn bounded(proxy: &Proxy, time: QueryTime) -> Result<QueryTime, String> {
+    let steps_max = proxy.options.limits.steps_max;
+    match time {
+        QueryTime::Range { start, end, step_ms } if end < start || (end - start) / step_ms > steps_max as i64 => {
+            Err(format!("the range must have at least one step and at most {steps_max}"))
+        }
+        time => Ok(time),
+    }
+}
+
+/// What upstream is, and where it must differ from what views give; `null` without one.
+fn upstream(proxy: &Proxy) -> serde_json::Value {
+    let Some(upstream) = &proxy.upstream else { return serde_json::Value::Null };
+    let identity = upstream.identity();
+    let kind = identity.as_ref().and_then(|identity| identity.kind).map(Kind::name);
+    let version = identity.as_ref().and_then(|identity| identity.version.clone());
+    let difference = identity.as_ref().and_then(|identity| identity.difference());
+    serde_json::json!({"kind": kind, "version": version, "difference": difference})
 }
 
 /// A range when `start` is given, else an instant.

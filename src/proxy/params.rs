@@ -1,5 +1,7 @@
 //! A query API request's parameters, from URL and form body, as Prometheus reads them.
 
+use std::time::Duration;
+
 use crate::model::Timestamp;
 use crate::model::time::{parse_duration, parse_instant};
 
@@ -30,6 +32,11 @@ impl Params {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The names of all parameters, as often as they are given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The first parameter whose meaning is not known here.
     pub fn unknown(&self) -> Option<&str> {
         self.0.iter().map(|(key, _)| key.as_str()).find(|key| !HARMLESS.contains(key))
@@ -47,16 +54,21 @@ impl Params {
     }
 
     /// A duration in milliseconds: float seconds or `1m`.
+    fn duration_ms(&self, name: &str) -> Result<i64, String> {
+        let text = self.get(name).unwrap_or_default();
+        match text.parse::<f64>() {
+            Ok(seconds) if seconds.is_finite() && seconds.abs() < 9e15 => Ok((seconds * 1000.0) as i64),
+            _ => parse_duration(text)
+                .map_err(|_| format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration")),
+        }
+    }
+
+    /// A step in milliseconds.
     ///
     /// # Errors
     /// Prometheus' text for a missing, bad or non-positive one.
     pub fn step_ms(&self, name: &str) -> Result<i64, String> {
-        let text = self.get(name).unwrap_or_default();
-        let ms = match text.parse::<f64>() {
-            Ok(seconds) if seconds.is_finite() && seconds.abs() < 9e15 => (seconds * 1000.0) as i64,
-            _ => parse_duration(text)
-                .map_err(|_| format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration"))?,
-        };
+        let ms = self.duration_ms(name)?;
         if ms <= 0 {
             return Err(format!(
                 "invalid parameter {name:?}: zero or negative query resolution step widths are not accepted. Try a positive integer"
@@ -65,14 +77,14 @@ impl Params {
         Ok(ms)
     }
 
-    /// Checks `timeout`, which may be missing.
+    /// How long the answer may take at most; `None` when the parameter is missing. One that is not positive has passed.
     ///
     /// # Errors
     /// Prometheus' text for a bad one.
-    pub fn check_timeout(&self) -> Result<(), String> {
+    pub fn timeout(&self) -> Result<Option<Duration>, String> {
         match self.get("timeout").filter(|text| !text.is_empty()) {
-            None => Ok(()),
-            Some(_) => self.step_ms("timeout").map(|_| ()),
+            None => Ok(None),
+            Some(_) => self.duration_ms("timeout").map(|ms| Some(Duration::from_millis(ms.max(0).unsigned_abs()))),
         }
     }
 
@@ -149,5 +161,10 @@ mod tests {
         assert_eq!(params.instant("start", Timestamp(7)), Ok(Timestamp(7)));
         assert!(params.instant("bad", Timestamp(0)).unwrap_err().contains("invalid parameter \"bad\""));
         assert!(params.limit().is_err());
+        let timeout = |text: &str| Params::parse(&format!("timeout={text}"), b"").timeout();
+        assert_eq!(timeout(""), Ok(None));
+        assert_eq!(timeout("1.5"), Ok(Some(Duration::from_millis(1500))));
+        assert_eq!((timeout("2m"), timeout("-1")), (Ok(Some(Duration::from_secs(120))), Ok(Some(Duration::ZERO))));
+        assert!(timeout("x").unwrap_err().contains("cannot parse \"x\" to a valid duration"));
     }
 }

@@ -1,7 +1,11 @@
 //! Trust by comparison: a view is served only after upstream was asked once and said the same (semantics.md S3).
 //!
 //! One instant query of the view's expression at a final grid point, labels included. Equal: served from there on, until
-//! something happens that asks again. Unequal: not served, tried again with growing pauses. Remembered in the store.
+//! something happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
+//! begun or ended since: then the cause may be gone. Remembered in the store.
+//!
+//! What upstream was asked at the edge is compared too, once the view has its own value (S5): that costs nothing. Such an
+//! answer may be incomplete, since it was given early, so when it is unequal it only asks for a comparison proper.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,8 +13,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::coverage::{comparison_due, confirm};
-use super::upstream::Upstream;
+use super::coverage::{Compared, Coverage, PointState, Vouching, changed_between, comparison_due, confirm};
+use super::upstream::{Purpose, Upstream};
 use crate::model::{Labels, Timestamp, ViewId};
 use crate::plan::{Catalog, CatalogEntry, View};
 use crate::store::{ReadLimits, Store};
@@ -24,27 +28,81 @@ const PAUSE_MS_MAX: i64 = 3_600_000;
 /// How many views are compared at once.
 const COMPARED_AT_ONCE: usize = 4;
 
+/// How many doubts are remembered; what lies before the oldest is not served any more.
+const DOUBTS_MAX: usize = 16;
+
 /// Values equal within this are equal: sums are added in another order upstream.
 const TOLERANCE: f64 = 1e-9;
 
 /// What comparisons said of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrustRecord {
     /// Grid points of equal comparisons that still vouch for something, in ms, in order.
     confirmed_ms: Vec<i64>,
+    /// Instants from which on an earlier equal comparison no longer vouches, in ms, in order.
+    doubted_ms: Vec<i64>,
+    /// The newest grid point found equal.
+    last_equal_ms: Option<i64>,
+    /// A grid point at which upstream, asked at the edge, said otherwise: a comparison proper is due.
+    suspected_ms: Option<i64>,
     pub equal: u64,
     pub unequal: u64,
+    /// Comparisons for which upstream gave no answer.
+    pub failed: u64,
     /// Unequal or failed comparisons since the last equal one.
     failures: u32,
     /// Not before this instant.
     next_ms: i64,
-    /// What the last unequal one found.
+    /// When the last comparison proper was made, and at which grid point.
+    last_ms: i64,
+    last_at_ms: i64,
+    /// What the last unequal or failed one found.
     pub last_difference: Option<String>,
 }
 
 impl TrustRecord {
-    pub fn confirmed(&self) -> Vec<Timestamp> {
-        self.confirmed_ms.iter().map(|ms| Timestamp(*ms)).collect()
+    pub fn compared(&self) -> Compared {
+        let instants = |ms: &[i64]| ms.iter().map(|ms| Timestamp(*ms)).collect();
+        Compared { equal: instants(&self.confirmed_ms), doubted: instants(&self.doubted_ms) }
+    }
+
+    /// The newest grid point found equal.
+    pub fn last_equal(&self) -> Option<Timestamp> {
+        self.last_equal_ms.map(Timestamp)
+    }
+
+    /// Notes an equal comparison; true when it changes what is served.
+    fn found_equal(&mut self, state: Option<&crate::store::ViewState>, t: Timestamp) -> bool {
+        self.equal += 1;
+        self.last_equal_ms = self.last_equal_ms.max(Some(t.0));
+        self.last_difference = None;
+        self.failures = 0;
+        let cleared = self.suspected_ms.take_if(|suspected| t.0 >= *suspected).is_some();
+        let mut compared = self.compared();
+        let confirmed = state.is_some_and(|state| confirm(state, &mut compared, t));
+        self.confirmed_ms = compared.equal.into_iter().map(|t| t.0).collect();
+        confirmed || cleared
+    }
+
+    /// Notes an unequal comparison. Everything after the last equal one is in doubt, also what was served so far.
+    fn found_unequal(&mut self, t: Timestamp) {
+        self.unequal += 1;
+        self.suspected_ms = None;
+        let vouched = self.confirmed_ms.iter().copied().filter(|ms| *ms <= t.0).max();
+        let Some(vouched) = vouched.max(self.last_equal_ms.filter(|ms| *ms <= t.0)) else { return };
+        if self.doubted_ms.last().is_none_or(|doubted| *doubted < vouched) {
+            self.doubted_ms.push(vouched + 1);
+        }
+        if self.doubted_ms.len() > DOUBTS_MAX {
+            let oldest = self.doubted_ms.remove(0);
+            self.confirmed_ms.retain(|ms| *ms >= oldest);
+        }
+    }
+
+    fn pause(&mut self, now: Timestamp) {
+        self.failures += 1;
+        self.next_ms = now.0 + (PAUSE_MS << self.failures.clamp(1, 7).saturating_sub(1)).min(PAUSE_MS_MAX);
     }
 }
 
@@ -88,49 +146,65 @@ impl Trust {
     /// The grid point at which a view wants to be compared now.
     fn due_at(&self, view: &View, now: Timestamp) -> Option<Timestamp> {
         let record = self.record(view.id);
-        if now.0 < record.next_ms {
+        if now.0 < record.next_ms.min(record.last_ms + PAUSE_MS) {
             return None;
         }
         let state = self.store.view(view.id)?;
         let t = state.final_to?;
-        comparison_due(&state, &record.confirmed(), t).then_some(t)
+        let suspected = record.suspected_ms.is_some() && is_whole(&state, t);
+        let waits = now.0 < record.next_ms && !changed_between(&state, Timestamp(record.last_at_ms), t);
+        (suspected || (!waits && comparison_due(&state, &record.compared(), t))).then_some(t)
     }
 
     async fn compare(&self, entry: &CatalogEntry, t: Timestamp, upstream: &Upstream, now: Timestamp) {
         let view = &entry.view;
-        let difference = match upstream.instant(&view.tenant, &view.shape.to_string(), t).await {
-            Err(error) => Some(error),
-            Ok(theirs) => {
-                let theirs = theirs.into_iter().map(|point| ((*point.labels).clone(), point.sample.v)).collect();
-                match self.ours(view, t) {
-                    Ok(ours) => first_difference(&ours, &theirs),
-                    Err(error) => Some(error),
-                }
-            }
-        };
+        let asked = upstream.instant(&view.tenant, &view.shape.to_string(), t, Purpose::Compared).await;
+        let compared = asked.and_then(|theirs| {
+            let theirs = theirs.into_iter().map(|point| ((*point.labels).clone(), point.sample.v)).collect();
+            Ok(first_difference(&self.ours(view, t)?, &theirs))
+        });
         let mut record = self.record(view.id);
-        match difference {
-            None => {
-                record.equal += 1;
-                record.failures = 0;
-                record.last_difference = None;
+        (record.last_ms, record.last_at_ms) = (now.0, t.0);
+        match compared {
+            Ok(None) => {
+                record.found_equal(self.store.view(view.id).as_ref(), t);
                 record.next_ms = now.0 + PAUSE_MS;
-                let mut confirmed = record.confirmed();
-                if let Some(state) = self.store.view(view.id) {
-                    confirm(&state, &mut confirmed, t);
-                }
-                record.confirmed_ms = confirmed.into_iter().map(|t| t.0).collect();
             }
-            Some(difference) => {
-                record.unequal += 1;
-                record.failures += 1;
-                record.next_ms = now.0 + (PAUSE_MS << record.failures.clamp(1, 7).saturating_sub(1)).min(PAUSE_MS_MAX);
+            Ok(Some(difference)) => {
+                record.found_unequal(t);
+                record.pause(now);
                 tracing::warn!(job = %entry.job, rule = %entry.rule, at = %t, %difference,
                     "the view is not served: upstream says otherwise");
                 record.last_difference = Some(format!("at {t}: {difference}"));
             }
+            Err(error) => {
+                record.failed += 1;
+                record.pause(now);
+                tracing::warn!(job = %entry.job, rule = %entry.rule, at = %t, %error, "the view could not be compared");
+                record.last_difference = Some(format!("at {t}: not compared: {error}"));
+            }
         }
         self.keep(view.id, record);
+    }
+
+    /// What a comparison with an answer that was given at the edge says.
+    pub fn compared_at_edge(&self, entry: &CatalogEntry, t: Timestamp, difference: Option<&str>) {
+        let view = entry.view.id;
+        let Some(state) = self.store.view(view).filter(|state| is_whole(state, t)) else { return };
+        let mut record = self.record(view);
+        let changed = match difference {
+            None => record.found_equal(Some(&state), t),
+            Some(difference) => {
+                tracing::info!(job = %entry.job, rule = %entry.rule, at = %t, %difference,
+                    "upstream said otherwise at the edge; it is asked again");
+                record.suspected_ms.replace(t.0) != Some(t.0)
+            }
+        };
+        match changed {
+            true => self.keep(view, record),
+            // Only counted: not worth a write for every grid point.
+            false => drop(self.records.lock().insert(view, record)),
+        }
     }
 
     fn ours(&self, view: &View, t: Timestamp) -> Result<BTreeMap<Labels, f64>, String> {
@@ -146,6 +220,11 @@ impl Trust {
             .map(|group| ((*group.labels).clone(), value(&group.fields)))
             .collect())
     }
+}
+
+/// Whether no span keeps a grid point from being compared.
+fn is_whole(state: &crate::store::ViewState, t: Timestamp) -> bool {
+    Coverage::strict(state, Vouching::NotAsked).between(t, t) == PointState::Served
 }
 
 fn note_key(view: ViewId) -> String {
@@ -186,5 +265,30 @@ mod tests {
         );
         assert!(first_difference(&ours, &set(&[("x", 1.0)])).unwrap().contains("missing upstream"));
         assert!(first_difference(&ours, &set(&[("x", 1.0), ("y", 0.0), ("z", 0.0)])).is_some());
+    }
+
+    #[test]
+    fn doubts_reach_back_to_the_last_equal_comparison() {
+        let mut record = TrustRecord { confirmed_ms: vec![100], last_equal_ms: Some(300), ..TrustRecord::default() };
+        record.found_unequal(Timestamp(400));
+        record.found_unequal(Timestamp(460));
+        assert_eq!((record.doubted_ms.as_slice(), record.unequal), (&[301][..], 2));
+        // A view that nothing has vouched for yet has nothing to lose.
+        let mut fresh = TrustRecord::default();
+        fresh.found_unequal(Timestamp(400));
+        assert_eq!((fresh.doubted_ms.len(), fresh.unequal), (0, 1));
+        for at in 1..=20 {
+            record.last_equal_ms = Some(at * 1000);
+            record.found_unequal(Timestamp(at * 1000 + 100));
+        }
+        assert_eq!(record.doubted_ms.len(), DOUBTS_MAX);
+        assert!(record.confirmed_ms.iter().all(|ms| *ms >= 301), "what lies before a forgotten doubt is not served");
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = r#"{"confirmed_ms":[5],"equal":1,"unequal":0,"failures":0,"next_ms":7,"last_difference":null}"#;
+        let record: TrustRecord = serde_json::from_str(text).unwrap();
+        assert_eq!((record.compared().equal, record.failed), (vec![Timestamp(5)], 0));
     }
 }

@@ -66,8 +66,16 @@ impl Annotations {
         self.add(Severity::Warning, text, source, None);
     }
 
-    pub fn bad_bucket_label(&mut self, label: &str, source: SourceRange) {
-        let text = format!("bucket label \"le\" is missing or has a malformed value of {label:?}");
+    /// `metric` is empty when no name is to be said.
+    pub fn bad_bucket_label(&mut self, label: &str, metric: &str, source: SourceRange) {
+        let name = named(metric);
+        let text = format!("bucket label \"le\" is missing or has a malformed value of {label:?}{name}");
+        self.add(Severity::Warning, text, source, None);
+    }
+
+    pub fn ratio_out_of_range(&mut self, ratio: f64, capped: f64, source: SourceRange) {
+        let (ratio, capped) = (go_text::general(ratio), go_text::general(capped));
+        let text = format!("ratio value should be between -1 and 1, got {ratio}, capping to {capped}");
         self.add(Severity::Warning, text, source, None);
     }
 
@@ -81,10 +89,11 @@ impl Annotations {
         self.add(Severity::Info, text, source, None);
     }
 
-    pub fn forced_monotonicity(&mut self, forced: ForcedMonotonicity, source: SourceRange) {
+    /// `metric` is empty when no name is to be said.
+    pub fn forced_monotonicity(&mut self, forced: ForcedMonotonicity, metric: &str, source: SourceRange) {
         let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
-        self.add(Severity::Info, text.to_owned(), source, Some(forced));
+        self.add(Severity::Info, format!("{text}{}", named(metric)), source, Some(forced));
     }
 
     fn add(&mut self, severity: Severity, text: String, source: SourceRange, monotonicity: Option<ForcedMonotonicity>) {
@@ -123,6 +132,10 @@ impl Annotations {
         }
         texts
     }
+}
+
+fn named(metric: &str) -> String {
+    if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
 }
 
 fn render(kept: &Annotation, word: &str, query: &str) -> String {
@@ -185,7 +198,7 @@ mod tests {
         for t in [60_000, 30_500] {
             let (from, to) = (Timestamp(t), Timestamp(t));
             let forced = ForcedMonotonicity { from, to, bucket_min: 0.5, bucket_max: 2.0, difference_max: 0.251, count: 1 };
-            notes.forced_monotonicity(forced, SourceRange::default());
+            notes.forced_monotonicity(forced, "", SourceRange::default());
         }
         let text = &notes.render("q").1[0];
         let end = "from buckets 0.5 to 2, with a max diff of 0.25, over 2 samples from 1970-01-01T00:00:30Z to 1970-01-01T00:01:00Z (1:1)";

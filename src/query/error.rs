@@ -34,6 +34,9 @@ impl QueryErrorKind {
     }
 }
 
+/// The name under which queries that need native histograms are refused.
+pub const NATIVE_HISTOGRAM: &str = "native-histogram";
+
 /// A failed evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryError {

@@ -6,14 +6,14 @@ use super::annotations::Annotations;
 use super::budget::Budget;
 use super::error::QueryError;
 use super::options::EvalOptions;
-use super::row::{Row, drop_names};
+use super::row::{NameRemoval, Row};
 use super::select::Selections;
 use super::source::SeriesSource;
 use super::steps::Steps;
 use super::value::{EvalStats, Evaluated, Value};
 use super::{aggregate, binary, function};
 use crate::model::{Labels, Timestamp};
-use crate::promql::{Expr, ExprKind};
+use crate::promql::{Expr, ExprKind, Modified, RangeEdge};
 
 /// What a node evaluates to. Range vectors exist only as arguments and are read by `range_vector`.
 pub(super) enum Operand {
@@ -33,6 +33,7 @@ pub(super) struct Evaluator<'a> {
     pub query_interval: (Timestamp, Timestamp),
     /// The step of a range query, 0 for an instant query.
     pub query_step_ms: i64,
+    pub names: NameRemoval,
     pub notes: Annotations,
     pub budget: Budget,
     pub stats: EvalStats,
@@ -55,6 +56,7 @@ impl<'a> Evaluator<'a> {
             query,
             query_interval,
             query_step_ms,
+            names: if options.delayed_name_removal { NameRemoval::AtTheEnd } else { NameRemoval::AtOnce },
             notes: Annotations::default(),
             budget: Budget::new(options.limits.samples_max),
             stats: EvalStats::default(),
@@ -107,6 +109,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Binary(node) => binary::binary(self, node, steps),
             ExprKind::Negate(inner) => self.negate(inner, steps),
             ExprKind::Paren(inner) => self.eval(inner, steps),
+            ExprKind::Modified(modified) => Err(unsupported_modifier(modified)),
         }
     }
 
@@ -120,7 +123,7 @@ impl<'a> Evaluator<'a> {
                 for row in &mut rows {
                     row.update(|_, v| Some(-v));
                 }
-                drop_names(rows).map(Operand::Vector)
+                self.names.drop_names(rows).map(Operand::Vector)
             }
             Operand::String(_) => Err(QueryError::bad_data("unary expression only allowed on scalars and vectors")),
         }
@@ -149,6 +152,17 @@ impl<'a> Evaluator<'a> {
             _ => Err(QueryError::bad_data("expected a string literal")),
         }
     }
+}
+
+/// Any text but the empty one names a label. Where a query's string is no text, the parser puts the replacement character,
+/// which no query can hold otherwise.
+pub(super) fn is_label(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
+/// A selector or subquery that is still no plain one once its durations are known.
+pub(super) fn unsupported_modifier(modified: &Modified) -> QueryError {
+    QueryError::unsupported(modified.edge.map_or("duration expression", RangeEdge::word))
 }
 
 /// A vector of one series without labels.

@@ -10,11 +10,30 @@ use crate::model::{Labels, METRIC_NAME, STALE_NAN, Sample, Timestamp};
 /// The most items one line may unfold into.
 const ITEMS_MAX: usize = 10_000_000;
 
-/// The beginning of every message about something this engine has no notion of.
-pub const NATIVE_HISTOGRAM: &str = "native histogram";
+/// What stands at one place of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Item {
+    /// No sample.
+    Gap,
+    Float(f64),
+    /// A native histogram. Nothing of it is kept but that it is there.
+    Histogram,
+}
 
-/// A series and its items: `None` where it has no sample.
-pub type SeriesLine = (Labels, Vec<Option<f64>>);
+/// A series and its items, of which item i stands at i times the gap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesLine {
+    pub labels: Labels,
+    pub items: Vec<Item>,
+}
+
+impl SeriesLine {
+    /// The times of the native histograms among the items.
+    pub fn histogram_times(&self, gap_ms: i64) -> Vec<Timestamp> {
+        let histograms = self.items.iter().enumerate().filter(|(_, item)| **item == Item::Histogram);
+        histograms.map(|(at, _)| time_of(at, gap_ms)).collect()
+    }
+}
 
 /// Adds the series of load lines to a source; blank lines and lines that begin with `#` are skipped.
 ///
@@ -24,36 +43,54 @@ pub fn load_lines(source: &mut MemorySource, gap_ms: i64, lines: &str) -> Result
     for (at, line) in lines.lines().enumerate() {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {
-            let (labels, items) = series_line(line).map_err(|error| format!("line {}: {error}", at + 1))?;
-            source.add(labels, samples(&items, gap_ms));
+            let line = series_line(line).map_err(|error| format!("line {}: {error}", at + 1))?;
+            source.add_line(&line, gap_ms);
         }
     }
     Ok(())
 }
 
-/// Items as samples.
-pub fn samples(items: &[Option<f64>], gap_ms: i64) -> Vec<Sample> {
-    let at = |i: usize| Timestamp(gap_ms.saturating_mul(i as i64));
-    items.iter().enumerate().filter_map(|(i, item)| Some(Sample { t: at(i), v: (*item)? })).collect()
+/// The floats among items as samples.
+pub fn samples(items: &[Item], gap_ms: i64) -> Vec<Sample> {
+    let sample = |(at, item): (usize, &Item)| match item {
+        Item::Float(v) => Some(Sample { t: time_of(at, gap_ms), v: *v }),
+        Item::Gap | Item::Histogram => None,
+    };
+    items.iter().enumerate().filter_map(sample).collect()
+}
+
+fn time_of(at: usize, gap_ms: i64) -> Timestamp {
+    Timestamp(gap_ms.saturating_mul(at as i64))
 }
 
 /// One line of the notation.
 ///
 /// # Errors
-/// What is wrong with it; it begins with [`NATIVE_HISTOGRAM`] when it holds one.
+/// What is wrong with it.
 pub fn series_line(line: &str) -> Result<SeriesLine, String> {
     let (labels, rest) = series(line.trim())?;
-    let mut items = Vec::new();
-    if rest.contains("{{") {
-        return Err(format!("{NATIVE_HISTOGRAM}s are not supported: {rest:?}"));
-    }
-    for word in rest.split_whitespace() {
-        unfold(word, &mut items)?;
+    let (mut items, mut rest) = (Vec::new(), rest.trim_start());
+    while !rest.is_empty() {
+        let length = word_length(rest)?;
+        unfold(&rest[..length], &mut items)?;
         if items.len() > ITEMS_MAX {
             return Err(format!("the series has more than {ITEMS_MAX} items"));
         }
+        rest = rest[length..].trim_start();
     }
-    Ok((labels, items))
+    Ok(SeriesLine { labels, items })
+}
+
+/// The length of the first item: up to a blank that stands outside of `{{..}}`.
+fn word_length(text: &str) -> Result<usize, String> {
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next().filter(|c| !c.is_whitespace()) {
+        at += match text[at..].strip_prefix("{{") {
+            Some(inside) => 4 + inside.find("}}").ok_or_else(|| format!("a histogram without end: {text:?}"))?,
+            None => c.len_utf8(),
+        };
+    }
+    Ok(at)
 }
 
 /// The labels at the beginning of a line, and what follows them.
@@ -159,7 +196,7 @@ fn escaped(chars: &mut std::str::CharIndices<'_>, bytes: &mut Vec<u8>) -> Option
 }
 
 /// Appends what one word of the values stands for.
-fn unfold(word: &str, items: &mut Vec<Option<f64>>) -> Result<(), String> {
+fn unfold(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
     let wrong = || format!("bad sample value {word:?}");
     // `0x10` is a zero and ten more, never a hexadecimal number: Prometheus reads it so here.
     let counted = word.rsplit_once('x').filter(|(head, tail)| !head.is_empty() && tail.bytes().all(|b| b.is_ascii_digit()));
@@ -171,7 +208,11 @@ fn unfold(word: &str, items: &mut Vec<Option<f64>>) -> Result<(), String> {
         return Err(format!("{word:?} stands for more than {ITEMS_MAX} items"));
     }
     if head == "_" {
-        items.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+        items.extend(std::iter::repeat_n(Item::Gap, times.unwrap_or(1)));
+        return Ok(());
+    }
+    if head.starts_with("{{") && head.ends_with("}}") {
+        items.extend(std::iter::repeat_n(Item::Histogram, times.unwrap_or(0) + 1));
         return Ok(());
     }
     let (mut value, step) = match value(head) {
@@ -182,7 +223,7 @@ fn unfold(word: &str, items: &mut Vec<Option<f64>>) -> Result<(), String> {
         return Err(wrong());
     }
     for _ in 0..=times.unwrap_or(0) {
-        items.push(Some(value));
+        items.push(Item::Float(value));
         if step != 0.0 {
             value += step;
         }
@@ -224,10 +265,15 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, expected_labels: &str, expected: &[f64]) {
-        let (labels, items) = series_line(line).unwrap();
-        assert_eq!(labels.to_string(), expected_labels);
-        // -1 stands for no sample, so that a row stays readable.
-        let items: Vec<f64> = items.iter().map(|item| item.unwrap_or(-1.0)).collect();
+        let line_read = series_line(line).unwrap();
+        assert_eq!(line_read.labels.to_string(), expected_labels);
+        // -1 stands for no sample and -9 for a histogram, so that a row stays readable.
+        let number = |item: &Item| match item {
+            Item::Gap => -1.0,
+            Item::Float(v) => *v,
+            Item::Histogram => -9.0,
+        };
+        let items: Vec<f64> = line_read.items.iter().map(number).collect();
         assert_eq!(format!("{items:?}"), format!("{expected:?}"), "{line}");
     }
 
@@ -244,12 +290,14 @@ mod tests {
         check(r#"{"my.name", "a.b"='c'} NaN"#, r#"my.name{a.b="c"}"#, &[f64::NAN]);
         check("{} 3", "{}", &[3.0]);
         check("m 0+0x2", "m", &[0.0, 0.0, 0.0]);
+        check("m 1 {{sum:1 count:2}}x1 _ {{}} {{sum:1}}+{{sum: 2}}x1", "m", &[1.0, -9.0, -9.0, -1.0, -9.0, -9.0, -9.0]);
     }
 
     #[test]
     fn stale_is_the_marker_and_bad_lines_are_named() {
-        assert!(crate::model::is_stale(series_line("m stale").unwrap().1[0].unwrap()));
-        for line in ["m 1+2", "m{a} 1", "m{a=\"b\" 1", "m x3", "m 1x99999999999", "m 1 foo", "m {{}}", "m 0xff+1", "m 1x"] {
+        let stale = samples(&series_line("m stale").unwrap().items, 1);
+        assert!(crate::model::is_stale(stale[0].v));
+        for line in ["m 1+2", "m{a} 1", "m{a=\"b\" 1", "m x3", "m 1x99999999999", "m 1 foo", "m {{}", "m 0xff+1", "m 1x"] {
             assert!(series_line(line).is_err(), "{line}");
         }
         let mut source = MemorySource::new();

@@ -23,6 +23,7 @@ mod row;
 pub mod script;
 mod select;
 mod source;
+mod stack;
 mod steps;
 mod value;
 
@@ -30,14 +31,14 @@ use std::sync::Arc;
 
 pub use almost::almost_equal;
 pub use counters::counter_infos;
-pub use error::{QueryError, QueryErrorKind};
+pub use error::{NATIVE_HISTOGRAM, QueryError, QueryErrorKind};
 pub use memory::MemorySource;
 pub use options::{EvalOptions, QueryLimits};
 pub use source::{Samples, SelectRequest, SeriesData, SeriesSource};
 pub use value::{EvalStats, Evaluated, MatrixSeries, Value, VectorPoint};
 
 use crate::model::{Labels, Sample, Timestamp};
-use crate::promql::{Expr, ExprKind};
+use crate::promql::{Expr, QuerySpan, ValueType};
 use evaluate::{Evaluator, Operand};
 use row::{Row, is_absent};
 use steps::Steps;
@@ -52,14 +53,28 @@ pub fn instant(
     source: &dyn SeriesSource,
     options: &EvalOptions,
 ) -> Result<Evaluated, QueryError> {
+    let span = QuerySpan { step_ms: 0, range_ms: 0 };
+    let known = expr.with_known_durations(span).map_err(QueryError::bad_data)?;
+    stack::with_room_for(&known, |expr| evaluate_instant(expr, at, source, options))
+}
+
+fn evaluate_instant(
+    expr: &Expr,
+    at: Timestamp,
+    source: &dyn SeriesSource,
+    options: &EvalOptions,
+) -> Result<Evaluated, QueryError> {
     let steps = Steps::instant(at);
     let mut evaluator = Evaluator::new(steps, (at, at), 0, source, options);
-    let value = match &expr.peel().kind {
-        ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => Value::Matrix(evaluator.raw_matrix(expr.peel())?),
+    let value = match expr.value_type() {
+        ValueType::Matrix => Value::Matrix(evaluator.raw_matrix(expr.peel())?),
         _ => match evaluator.eval(expr, &steps)? {
             Operand::Scalar(values) => Value::Scalar(Sample { t: at, v: values[0] }),
             Operand::String(text) => Value::String { t: at, text },
-            Operand::Vector(rows) => Value::Vector(rows.into_iter().map(|row| vector_point(row, at)).collect()),
+            Operand::Vector(rows) => {
+                let rows = row::drop_names_kept(rows)?;
+                Value::Vector(rows.into_iter().map(|row| vector_point(row, at)).collect())
+            }
         },
     };
     Ok(evaluator.finish(value))
@@ -78,22 +93,29 @@ pub fn range(
     options: &EvalOptions,
 ) -> Result<Evaluated, QueryError> {
     let steps = range_steps(start, end, step_ms, options)?;
-    let wrong_type = match &expr.peel().kind {
-        ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => Some("range vector"),
-        ExprKind::String(_) => Some("string"),
-        _ => None,
+    let wrong_type = match expr.value_type() {
+        ValueType::Matrix => Some("range vector"),
+        ValueType::String => Some("string"),
+        ValueType::Scalar | ValueType::Vector => None,
     };
     if let Some(wrong) = wrong_type {
         let message = format!("invalid expression type {wrong:?} for range query, must be Scalar or instant Vector");
         return Err(QueryError::bad_data(message));
     }
-    let mut evaluator = Evaluator::new(steps, (start, end), step_ms, source, options);
-    let rows = match evaluator.eval(expr, &steps)? {
+    let span = QuerySpan { step_ms, range_ms: end - start };
+    let known = expr.with_known_durations(span).map_err(QueryError::bad_data)?;
+    stack::with_room_for(&known, |expr| {
+        evaluate_range(Evaluator::new(steps, (start, end), step_ms, source, options), expr, &steps)
+    })
+}
+
+fn evaluate_range(mut evaluator: Evaluator<'_>, expr: &Expr, steps: &Steps) -> Result<Evaluated, QueryError> {
+    let rows = match evaluator.eval(expr, steps)? {
         Operand::Scalar(values) => Row::new(Arc::new(Labels::EMPTY), values).into_iter().collect(),
-        Operand::Vector(rows) => rows,
+        Operand::Vector(rows) => row::drop_names_kept(rows)?,
         Operand::String(_) => Vec::new(),
     };
-    let mut matrix: Vec<MatrixSeries> = rows.into_iter().map(|row| matrix_series(row, &steps)).collect();
+    let mut matrix: Vec<MatrixSeries> = rows.into_iter().map(|row| matrix_series(row, steps)).collect();
     matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.finish(Value::Matrix(matrix)))
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::error::{QueryError, QueryErrorKind};
+use crate::promql::TREE_DEPTH_MAX;
 
 /// What holds for one evaluation.
 #[derive(Clone, Debug)]
@@ -15,14 +16,26 @@ pub struct EvalOptions {
     pub subquery_step_ms: i64,
     /// The query's text, from which warnings and infos compute their position; empty leaves the position out.
     pub query: String,
+    /// Whether the metric's name goes only at the end of the evaluation, so that `label_replace` still sees it. Off, as in
+    /// Prometheus' default settings.
+    pub delayed_name_removal: bool,
     pub limits: QueryLimits,
 }
 
 impl Default for EvalOptions {
     fn default() -> EvalOptions {
-        EvalOptions { lookback_ms: 300_000, subquery_step_ms: 60_000, query: String::new(), limits: QueryLimits::default() }
+        EvalOptions {
+            lookback_ms: 300_000,
+            subquery_step_ms: 60_000,
+            query: String::new(),
+            delayed_name_removal: false,
+            limits: QueryLimits::default(),
+        }
     }
 }
+
+/// The most levels that a rewrite adds to a tree: what stands in an aggregation's place is a quotient in parentheses.
+const REWRITE_LEVELS_MAX: usize = 16;
 
 /// Bounds of one evaluation. Reaching one is an error that says so.
 #[derive(Clone, Debug)]
@@ -33,7 +46,7 @@ pub struct QueryLimits {
     pub series_max: usize,
     /// Steps of a range query.
     pub steps_max: usize,
-    /// Depth of the expression as a tree. 500 levels fit a stack of 2 MiB with room to spare: a test holds that.
+    /// Depth of the expression as a tree: by default that of the parser, and what a rewrite may add.
     pub depth_max: usize,
     /// When evaluation must have ended.
     pub deadline: Option<Instant>,
@@ -47,7 +60,7 @@ impl Default for QueryLimits {
             samples_max: 50_000_000,
             series_max: 10_000_000,
             steps_max: 11_000,
-            depth_max: 500,
+            depth_max: TREE_DEPTH_MAX as usize + REWRITE_LEVELS_MAX,
             deadline: None,
             cancel: None,
         }

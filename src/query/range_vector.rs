@@ -9,19 +9,27 @@ use std::sync::Arc;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
 use super::options::QueryLimits;
-use super::row::{ABSENT, Row, drop_names_of_distinct, is_absent};
+use super::row::{ABSENT, Row, is_absent, nameless};
 use super::source::SeriesData;
 use super::steps::{Reference, Steps};
 use super::value::MatrixSeries;
 use crate::model::window::{Grid, Window};
 use crate::model::{Sample, Timestamp, is_stale};
-use crate::promql::{Expr, ExprKind, TimeShift};
+use crate::promql::{Expr, ExprKind, TimeShift, ValueType};
 
 /// Series with their samples, and which window each step sees.
 pub(super) struct RangeVector {
     pub series: Arc<Vec<SeriesData>>,
+    /// Which of the series lose their name in the end; empty when none does.
+    names_to_drop: Vec<bool>,
     range_ms: i64,
     reference: Reference,
+}
+
+impl RangeVector {
+    fn drops_name(&self, series: usize) -> bool {
+        self.names_to_drop.get(series).copied().unwrap_or(false)
+    }
 }
 
 /// One window of one series, never empty.
@@ -49,7 +57,7 @@ pub(super) enum MetricName {
 
 /// Whether an argument is a range vector.
 pub(super) fn is_range_vector(expr: &Expr) -> bool {
-    matches!(expr.peel().kind, ExprKind::Matrix { .. } | ExprKind::Subquery { .. })
+    expr.value_type() == ValueType::Matrix
 }
 
 impl Evaluator<'_> {
@@ -59,12 +67,13 @@ impl Evaluator<'_> {
                 let reference = Reference::new(selector.shift, self.query_interval);
                 let (first, last) = (reference.of(steps.start), reference.of(steps.end()));
                 let series = self.select(selector, first - *range_ms, last)?;
-                Ok(RangeVector { series, range_ms: *range_ms, reference })
+                Ok(RangeVector { series, names_to_drop: Vec::new(), range_ms: *range_ms, reference })
             }
             ExprKind::Subquery { expr, range_ms, step_ms, shift } => {
                 let step_ms = step_ms.unwrap_or(self.options.subquery_step_ms);
                 self.subquery(expr, *range_ms, step_ms, *shift, steps)
             }
+            ExprKind::Modified(modified) => Err(super::evaluate::unsupported_modifier(modified)),
             _ => Err(QueryError::bad_data("expected a range vector")),
         }
     }
@@ -84,7 +93,7 @@ impl Evaluator<'_> {
         let reference = Reference::new(shift, self.query_interval);
         let start = Grid::new(step_ms).after(reference.of(steps.start) - range_ms);
         let end = reference.of(steps.end());
-        let empty = RangeVector { series: Arc::new(Vec::new()), range_ms, reference };
+        let empty = RangeVector { series: Arc::new(Vec::new()), names_to_drop: Vec::new(), range_ms, reference };
         if end < start {
             return Ok(empty);
         }
@@ -97,8 +106,9 @@ impl Evaluator<'_> {
             Operand::Scalar(values) => super::evaluate::unlabelled(values),
             Operand::String(_) => return Err(QueryError::bad_data("subquery is only allowed on instant vector")),
         };
+        let names_to_drop = rows.iter().map(|row| row.drop_name).collect();
         let series: Vec<SeriesData> = rows.into_iter().map(|row| row_samples(row, &inner_steps)).collect();
-        Ok(RangeVector { series: Arc::new(series), ..empty })
+        Ok(RangeVector { series: Arc::new(series), names_to_drop, ..empty })
     }
 
     /// The samples of a range vector at the only step of an instant query, as they are.
@@ -107,16 +117,20 @@ impl Evaluator<'_> {
         let range = self.range_vector(expr, &steps)?;
         let window = Window::new(range.reference.of(steps.start), range.range_ms);
         let mut matrix = Vec::with_capacity(range.series.len());
-        for one in range.series.iter() {
+        for (at, one) in range.series.iter().enumerate() {
             self.check()?;
             let inside = one.samples.iter().filter(|s| window.contains(s.t) && !is_stale(s.v));
             let points: Vec<Sample> = inside.copied().collect();
             self.budget.hold(points.len(), 0)?;
             if !points.is_empty() {
-                matrix.push(MatrixSeries { labels: Arc::clone(&one.labels), points });
+                let labels = if range.drops_name(at) { nameless(&one.labels) } else { Arc::clone(&one.labels) };
+                matrix.push(MatrixSeries { labels, points });
             }
         }
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if matrix.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
+            return Err(QueryError::same_labelset());
+        }
         Ok(matrix)
     }
 
@@ -132,21 +146,22 @@ impl Evaluator<'_> {
         let once = depends_on == DependsOn::Window && range.reference.is_fixed();
         let evaluated = if once { Steps::instant(steps.start) } else { *steps };
         let mut rows = Vec::with_capacity(range.series.len());
-        for one in range.series.iter() {
+        for (at, one) in range.series.iter().enumerate() {
             self.check()?;
             let samples = without_markers(&one.samples);
             let mut values = over_series(&samples, range, &evaluated, &self.options.limits, &mut f)?;
             if once {
                 values = vec![values[0]; steps.count];
             }
-            if let Some(row) = Row::new(Arc::clone(&one.labels), values) {
+            if let Some(mut row) = Row::new(Arc::clone(&one.labels), values) {
+                row.drop_name = range.drops_name(at);
                 self.budget.hold_row(&row)?;
                 rows.push(row);
             }
         }
         match metric_name {
             MetricName::Kept => Ok(rows),
-            MetricName::Dropped => drop_names_of_distinct(rows),
+            MetricName::Dropped => self.names.drop_names_of_distinct(rows),
         }
     }
 }

@@ -26,12 +26,19 @@ const SCHEMA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 pub(super) struct Row {
     pub labels: Arc<Labels>,
     pub values: Vec<f64>,
+    /// The metric's name goes at the end of the evaluation: only with [`NameRemoval::AtTheEnd`].
+    pub drop_name: bool,
 }
 
 impl Row {
     /// `None` when no step has a value.
     pub fn new(labels: Arc<Labels>, values: Vec<f64>) -> Option<Row> {
-        values.iter().any(|v| !is_absent(*v)).then_some(Row { labels, values })
+        values.iter().any(|v| !is_absent(*v)).then_some(Row { labels, values, drop_name: false })
+    }
+
+    /// Its labels alone, to be given other values.
+    pub fn without_values(&self) -> Row {
+        Row { labels: Arc::clone(&self.labels), values: Vec::new(), drop_name: self.drop_name }
     }
 
     /// Steps that have a value.
@@ -81,15 +88,55 @@ fn names_differ(rows: &[Row]) -> bool {
     rows.iter().any(|row| schema_of(&row.labels) != first)
 }
 
+/// When the metric's name goes where a value has come to mean something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NameRemoval {
+    AtOnce,
+    /// Until the end functions of labels can still read it, and set another.
+    AtTheEnd,
+}
+
+impl NameRemoval {
+    pub fn drop_names(self, rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+        self.drop_with(rows, drop_names)
+    }
+
+    /// As [`Self::drop_names`], but rows that become equal at once are an error even where they have no step in common.
+    pub fn drop_names_of_distinct(self, rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+        self.drop_with(rows, drop_names_of_distinct)
+    }
+
+    fn drop_with(
+        self,
+        mut rows: Vec<Row>,
+        at_once: fn(Vec<Row>) -> Result<Vec<Row>, QueryError>,
+    ) -> Result<Vec<Row>, QueryError> {
+        if self == NameRemoval::AtTheEnd {
+            rows.iter_mut().for_each(|row| row.drop_name = true);
+            return Ok(rows);
+        }
+        at_once(rows)
+    }
+}
+
+/// Drops the names that were kept until the end; rows that become equal are joined where they have no step in common.
+pub(super) fn drop_names_kept(mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    if !rows.iter().any(|row| row.drop_name) {
+        return Ok(rows);
+    }
+    rows.iter_mut().filter(|row| row.drop_name).for_each(|row| row.labels = nameless(&row.labels));
+    merge_equal(rows)
+}
+
 /// Drops the names; rows that become equal are joined where they have no step in common.
-pub(super) fn drop_names(mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+fn drop_names(mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
     let differ = names_differ(&rows);
     rows.iter_mut().for_each(|row| row.labels = nameless(&row.labels));
     if differ { merge_equal(rows) } else { Ok(rows) }
 }
 
 /// As [`drop_names`], but equal rows are an error even where they have no step in common.
-pub(super) fn drop_names_of_distinct(mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+fn drop_names_of_distinct(mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
     let differ = names_differ(&rows);
     rows.iter_mut().for_each(|row| row.labels = nameless(&row.labels));
     if differ {
@@ -111,6 +158,7 @@ pub(super) fn merge_equal(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
     for row in rows {
         match places.get(&row.labels) {
             Some(place) => {
+                merged[*place].drop_name |= row.drop_name;
                 for (kept, value) in merged[*place].values.iter_mut().zip(row.values) {
                     match (is_absent(*kept), is_absent(value)) {
                         (true, false) => *kept = value,
@@ -134,7 +182,7 @@ mod tests {
 
     fn row(labels: &[(&str, &str)], values: &[f64]) -> Row {
         let labels = Labels::from_pairs(labels.iter().map(|(n, v)| (*n, *v)));
-        Row { labels: Arc::new(labels), values: values.to_vec() }
+        Row { labels: Arc::new(labels), values: values.to_vec(), drop_name: false }
     }
 
     #[test]

@@ -35,7 +35,17 @@ pub struct Question<'a> {
     pub evaluation_interval_ms: Option<i64>,
 }
 
-/// Replaces every subtree that a view of the catalog answers.
+/// How much of a read would have to be got elsewhere: 0 when the view may be served wherever the query reads it.
+pub type Shortfall<'a> = &'a dyn Fn(&ViewRead) -> u64;
+
+/// Replaces every subtree that a view of the catalog answers, each by the cheapest view that does.
 pub fn rewrite(question: &Question<'_>, catalog: &Catalog) -> Outcome {
-    walk::Walk::new(question, catalog).run(question.expr)
+    rewrite_preferring(question, catalog, &|_| 0)
+}
+
+/// As [`rewrite`]; of several views that answer a subtree, one of the least shortfall, and of those the cheapest.
+///
+/// All of them give the same values, so what the shortfall says decides only how much of the query they can answer.
+pub fn rewrite_preferring(question: &Question<'_>, catalog: &Catalog, shortfall: Shortfall<'_>) -> Outcome {
+    walk::Walk::new(question, catalog, shortfall).run(question.expr)
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use crate::model::Timestamp;
 use crate::model::time::format_duration;
 use crate::model::window::Grid;
-use crate::promql::{At, TimeShift};
+use crate::promql::{At, QuerySpan, TimeShift};
 
 /// The instants a query is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +45,12 @@ impl QueryTime {
             QueryTime::Range { start, end, step_ms } if end - start >= step_ms => Some(step_ms),
             _ => None,
         }
+    }
+
+    /// What durations of the query are computed from.
+    pub(super) fn span(self) -> QuerySpan {
+        let step_ms = if let QueryTime::Range { step_ms, .. } = self { step_ms } else { 0 };
+        QuerySpan { step_ms, range_ms: self.end() - self.start() }
     }
 
     /// The shift with `@ start()` and `@ end()` as instants.

@@ -55,6 +55,7 @@ fn name(expr: &Expr, catalog: &Catalog) -> String {
         ExprKind::Binary(binary) => binary.op.symbol().to_owned(),
         ExprKind::Negate(_) => "-".to_owned(),
         ExprKind::Paren(inner) => name(inner, catalog),
+        ExprKind::Modified(_) => "modified range".to_owned(),
     }
 }
 

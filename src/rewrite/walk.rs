@@ -11,7 +11,7 @@ use super::condition::Wanted;
 use super::moments::{Enclosing, Moments};
 use super::outcome::{Outcome, Refused, ViewRead};
 use super::refusal::{Refusal, ViewName};
-use super::{Question, record};
+use super::{Question, Shortfall, record};
 use crate::model::{METRIC_NAME, Selector, ViewId};
 use crate::plan::{Catalog, CatalogEntry, NotKept, Semantics, Shape, normalize};
 use crate::promql::{Aggregate, At, Binary, Expr, ExprKind, Origin, SourceRange, TimeShift, VectorSelector};
@@ -20,6 +20,8 @@ use crate::promql::{Aggregate, At, Binary, Expr, ExprKind, Origin, SourceRange, 
 pub(super) struct Walk<'a> {
     question: Question<'a>,
     catalog: &'a Catalog,
+    /// What decides between views that both answer a subtree.
+    shortfall: Shortfall<'a>,
     moments: Moments,
     /// As many as the query has different reads of views.
     reads: Vec<ViewRead>,
@@ -33,10 +35,11 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(question: &Question<'a>, catalog: &'a Catalog) -> Walk<'a> {
+    pub fn new(question: &Question<'a>, catalog: &'a Catalog, shortfall: Shortfall<'a>) -> Walk<'a> {
         Walk {
             question: *question,
             catalog,
+            shortfall,
             moments: Moments { time: question.time, within: Vec::new(), unknown_steps: 0 },
             reads: Vec::new(),
             refusals: Vec::new(),
@@ -47,7 +50,9 @@ impl<'a> Walk<'a> {
     }
 
     pub fn run(mut self, expr: &Expr) -> Outcome {
-        let rewritten = self.expr(expr);
+        // A duration that cannot be known is for whoever evaluates the query to complain of.
+        let known = expr.with_known_durations(self.question.time.span());
+        let rewritten = self.expr(known.as_deref().unwrap_or(expr));
         Outcome {
             expr: rewritten,
             whole: self.selectors_left == 0 && !self.reads.is_empty(),
@@ -75,6 +80,11 @@ impl<'a> Walk<'a> {
             })),
             ExprKind::Negate(inner) => ExprKind::Negate(Box::new(self.expr(inner))),
             ExprKind::Paren(inner) => ExprKind::Paren(Box::new(self.expr(inner))),
+            // No view keeps what its modifier asks for.
+            ExprKind::Modified(modified) => {
+                modified.plain.selectors().into_iter().for_each(|selector| self.leave(expr.source, selector));
+                expr.kind.clone()
+            }
         };
         Expr::new(kind, expr.source)
     }
@@ -186,10 +196,12 @@ impl<'a> Walk<'a> {
         (selector.origin == Origin::Samples && self.recorded(selector).is_none()).then_some(selector)
     }
 
+    /// A call of its own, whatever the optimiser thinks: its locals would stand in every frame of the walk down.
+    #[inline(never)]
     fn answer(&mut self, shape: &Shape, shift: TimeShift, source: SourceRange) -> Result<Expr, Refusal> {
         let (tenant, semantics) = (self.question.tenant, Semantics::Prometheus);
         let wanted = Wanted { shape, tenant, semantics, shift, moments: &self.moments };
-        let (entry, draft) = choose(&wanted, self.catalog)?;
+        let (entry, draft) = choose(&wanted, self.catalog, self.shortfall)?;
         let answer = draft.expr(&wanted, entry.view.id, source);
         self.note(entry.view.id, shift);
         Ok(answer)
@@ -267,6 +279,7 @@ fn uses_bounds(expr: &Expr) -> bool {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => moving(&selector.shift),
             ExprKind::Subquery { shift, .. } => moving(shift),
             ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range"),
+            ExprKind::Modified(modified) => modified.uses_query_range(),
             _ => false,
         };
     });

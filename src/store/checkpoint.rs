@@ -8,7 +8,6 @@ use super::files::FileKind;
 use super::record::Record;
 use super::state::State;
 use super::view::StoredView;
-use crate::model::SenderSeen;
 
 /// A checkpoint's bytes. Recent points of the views for which `in_block` says so are left out.
 pub fn encode(state: &State, in_block: impl Fn(u32) -> bool) -> Vec<u8> {
@@ -16,12 +15,7 @@ pub fn encode(state: &State, in_block: impl Fn(u32) -> bool) -> Vec<u8> {
     let mut put = |record: Record| record.encode(&mut body);
     state.log.into_iter().for_each(|log| put(Record::Log(log)));
     put(Record::Positions(state.positions.values().copied().collect()));
-    let seen = |((tenant, sender), first): (&(_, _), &_)| SenderSeen {
-        tenant: smol_str::SmolStr::clone(tenant),
-        sender: smol_str::SmolStr::clone(sender),
-        first: *first,
-    };
-    put(Record::Senders(state.senders.iter().map(seen).collect()));
+    put(Record::Senders(state.senders.values().cloned().collect()));
     for (key, bytes) in &state.notes {
         put(Record::Note { key: key.clone(), bytes: Some(bytes.clone()) });
     }

@@ -116,15 +116,9 @@ impl Store {
         state.log.map(|log| (log, state.positions.values().copied().collect()))
     }
 
-    /// The senders known, by tenant and name.
+    /// The senders known, by tenant, name and partition.
     pub fn senders(&self) -> Vec<SenderSeen> {
-        let state = self.state.read();
-        let seen = |((tenant, sender), first): (&(_, _), &_)| SenderSeen {
-            tenant: smol_str::SmolStr::clone(tenant),
-            sender: smol_str::SmolStr::clone(sender),
-            first: *first,
-        };
-        state.senders.iter().map(seen).collect()
+        self.state.read().senders.values().cloned().collect()
     }
 
     /// What is known of a view; `None` when it was never described, or retention has passed all of it.

@@ -14,7 +14,8 @@ pub struct StoreOptions {
     pub head_points_max: u64,
     /// The most closed uncovered spans kept per view and reason; beyond it the oldest are joined with what lies between.
     pub spans_max: usize,
-    /// The most senders remembered. One beyond it is not remembered, and so is new again after a restart.
+    /// The most senders remembered, times the partitions they write to. One beyond it is not remembered, and so is new
+    /// again after a restart.
     pub senders_max: usize,
     /// The most notes kept.
     pub notes_max: usize,

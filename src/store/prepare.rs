@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use super::error::StoreError;
 use super::record::Record;
 use super::row::Row;
-use super::state::State;
+use super::state::{SenderKey, State, sender_key};
 use super::view::{StoredView, ViewDescription};
 use crate::model::{Commit, GroupLabels, Position, ResultPoint, SenderSeen, SpanReason, Timestamp, ViewId};
 
@@ -52,7 +52,7 @@ struct Draft<'a> {
 pub fn prepare(state: &State, commit: &Commit, senders_max: usize) -> Result<Prepared, StoreError> {
     let mut prepared = Prepared::default();
     prepare_positions(state, commit, &mut prepared.records);
-    prepare_senders(state, &commit.senders, senders_max, &mut prepared);
+    prepare_senders(state, commit, senders_max, &mut prepared);
     let mut drafts = Drafts { state, by_id: BTreeMap::new(), next_view: state.next_view };
     for (id, t) in &commit.final_to {
         let draft = drafts.of(*id)?;
@@ -101,21 +101,25 @@ fn prepare_positions(state: &State, commit: &Commit, records: &mut Vec<Record>) 
     }
 }
 
-/// Of two first times of a sender the earlier counts.
-fn prepare_senders(state: &State, senders: &[SenderSeen], senders_max: usize, prepared: &mut Prepared) {
-    let mut new: BTreeMap<_, Timestamp> = BTreeMap::new();
-    for seen in senders {
-        let key = (seen.tenant.clone(), seen.sender.clone());
-        let known = new.get(&key).or_else(|| state.senders.get(&key)).copied();
-        if known.is_none() && state.senders.len() + new.len() >= senders_max {
+/// Of two first records of a sender in one partition the one that was told first stays: a replay tells it again.
+fn prepare_senders(state: &State, commit: &Commit, senders_max: usize, prepared: &mut Prepared) {
+    // Another log's first records say nothing of this one: whoever was cut off while it changed is new here.
+    let none = BTreeMap::new();
+    let known = if state.log == Some(commit.log_incarnation) { &state.senders } else { &none };
+    let mut new: BTreeMap<SenderKey, SenderSeen> = BTreeMap::new();
+    for seen in &commit.senders {
+        let key = sender_key(seen);
+        if new.contains_key(&key) || known.contains_key(&key) {
+            continue;
+        }
+        if known.len() + new.len() >= senders_max {
             prepared.senders_refused += 1;
-        } else if known.is_none_or(|first| seen.first < first) {
-            new.insert(key, seen.first);
+        } else {
+            new.insert(key, seen.clone());
         }
     }
     if !new.is_empty() {
-        let seen = |((tenant, sender), first)| SenderSeen { tenant, sender, first };
-        prepared.records.push(Record::Senders(new.into_iter().map(seen).collect()));
+        prepared.records.push(Record::Senders(new.into_values().collect()));
     }
 }
 

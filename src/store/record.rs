@@ -73,7 +73,8 @@ pub enum Record {
 // The records' numbers as stored: append only.
 const LOG: u8 = 1;
 const POSITIONS: u8 = 2;
-const SENDERS: u8 = 3;
+/// Senders without partitions, as versions before 0.1.0 wrote them: read and forgotten, so that each is new once more.
+const SENDERS_WITHOUT_PARTITIONS: u8 = 3;
 const VIEW: u8 = 4;
 const PROGRESS: u8 = 5;
 const GROUPS: u8 = 6;
@@ -84,6 +85,7 @@ const RETENTION: u8 = 10;
 const NEXT_VIEW: u8 = 11;
 const COUNTING: u8 = 12;
 const HEAD: u8 = 13;
+const SENDERS: u8 = 14;
 
 impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -136,7 +138,11 @@ impl Record {
         Ok(match input.byte()? {
             LOG => Record::Log(input.u128()?),
             POSITIONS => Record::Positions(input.list(3, decode_position)?),
-            SENDERS => Record::Senders(input.list(3, decode_sender)?),
+            SENDERS_WITHOUT_PARTITIONS => {
+                input.list(3, |input| Ok((input.text()?, input.text()?, input.signed()?)))?;
+                Record::Senders(Vec::new())
+            }
+            SENDERS => Record::Senders(input.list(5, decode_sender)?),
             VIEW => decode_view(input)?,
             PROGRESS => {
                 Record::Progress { view: input.varint32()?, covered_from: input.instant()?, final_to: input.instant()? }
@@ -195,9 +201,13 @@ fn encode_positions(out: &mut Vec<u8>, positions: &[Position]) {
 }
 
 fn decode_position(input: &mut Input<'_>) -> Result<Position, Malformed> {
-    let partition = u16::try_from(input.varint()?).map_err(|_| Malformed("a partition is too large"))?;
+    let partition = decode_partition(input)?;
     let (next, log_time) = (input.varint()?, input.signed()?);
-    Ok(Position { partition: PartitionId(partition), next: Offset(next), log_time: Timestamp(log_time) })
+    Ok(Position { partition, next: Offset(next), log_time: Timestamp(log_time) })
+}
+
+fn decode_partition(input: &mut Input<'_>) -> Result<PartitionId, Malformed> {
+    u16::try_from(input.varint()?).map(PartitionId).map_err(|_| Malformed("a partition is too large"))
 }
 
 fn encode_senders(out: &mut Vec<u8>, senders: &[SenderSeen]) {
@@ -205,13 +215,17 @@ fn encode_senders(out: &mut Vec<u8>, senders: &[SenderSeen]) {
     for seen in senders {
         put_bytes(out, seen.tenant.as_bytes());
         put_bytes(out, seen.sender.as_bytes());
+        put_varint(out, u64::from(seen.partition.0));
         put_signed(out, seen.first.0);
+        put_signed(out, seen.log_time.0);
     }
 }
 
 fn decode_sender(input: &mut Input<'_>) -> Result<SenderSeen, Malformed> {
     let (tenant, sender) = (SmolStr::new(input.text()?), SmolStr::new(input.text()?));
-    Ok(SenderSeen { tenant, sender, first: Timestamp(input.signed()?) })
+    let partition = decode_partition(input)?;
+    let (first, log_time) = (Timestamp(input.signed()?), Timestamp(input.signed()?));
+    Ok(SenderSeen { tenant, sender, partition, first, log_time })
 }
 
 fn encode_view(out: &mut Vec<u8>, view: u32, id: ViewId, description: &ViewDescription) {
@@ -277,7 +291,13 @@ mod tests {
         vec![
             Record::Log(u128::MAX - 7),
             Record::Positions(vec![position, position]),
-            Record::Senders(vec![SenderSeen { tenant: "a".into(), sender: "b".into(), first: t(-4) }]),
+            Record::Senders(vec![SenderSeen {
+                tenant: "a".into(),
+                sender: "b".into(),
+                partition: PartitionId(2),
+                first: t(-4),
+                log_time: t(9),
+            }]),
             Record::View { view: 7, id: ViewId(1 << 100), description },
             Record::Progress { view: 7, covered_from: None, final_to: Some(t(4)) },
             Record::Groups { view: 7, groups: vec![(0, labels), (9, Arc::new(Labels::EMPTY))] },

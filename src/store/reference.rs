@@ -32,7 +32,8 @@ struct Model {
     views: BTreeMap<ViewId, ModelView>,
     log: Option<u128>,
     positions: BTreeMap<u16, Position>,
-    senders: BTreeMap<(String, String), Timestamp>,
+    /// By sender and partition.
+    senders: BTreeMap<(String, u16), SenderSeen>,
 }
 
 impl Model {
@@ -40,6 +41,7 @@ impl Model {
         let before: BTreeMap<_, _> = self.views.iter().map(|(id, view)| (*id, view.final_to)).collect();
         if self.log != Some(commit.log_incarnation) {
             self.positions.clear();
+            self.senders.clear();
         }
         self.log = Some(commit.log_incarnation);
         for position in &commit.positions {
@@ -49,8 +51,7 @@ impl Model {
             }
         }
         for seen in &commit.senders {
-            let first = self.senders.entry((seen.tenant.to_string(), seen.sender.to_string())).or_insert(seen.first);
-            *first = seen.first.min(*first);
+            self.senders.entry((seen.sender.to_string(), seen.partition.0)).or_insert(seen.clone());
         }
         for (id, t) in &commit.covered_from {
             self.views.entry(*id).or_default().covered_from.get_or_insert(*t);
@@ -88,9 +89,7 @@ impl Model {
 
     fn check(&self, store: &Store, matchers: &[Matcher], from: Timestamp, to: Timestamp) {
         assert_eq!(store.positions(), self.log.map(|log| (log, self.positions.values().copied().collect())));
-        let senders: Vec<_> =
-            store.senders().into_iter().map(|s| ((s.tenant.to_string(), s.sender.to_string()), s.first)).collect();
-        assert_eq!(senders, self.senders.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(store.senders(), self.senders.values().cloned().collect::<Vec<_>>());
         for n in 0..STEPS_MS.len() {
             let id = view_id(n);
             let model = self.views.get(&id).cloned().unwrap_or_default();
@@ -200,7 +199,8 @@ fn random_commit(model: &Model, steps: [i64; 3], seed: u64, log: u128) -> Commit
         commit.spans.push(Uncover { view, reason, from, to });
     }
     let sender = format!("s{}", chance.below(5));
-    commit.senders.push(SenderSeen { tenant: "t".into(), sender: sender.into(), first: Timestamp(chance.below(9) as i64) });
+    let (partition, first) = (PartitionId(chance.below(2) as u16), Timestamp(chance.below(9) as i64));
+    commit.senders.push(SenderSeen { tenant: "t".into(), sender: sender.into(), partition, first, log_time: first + 1 });
     commit
 }
 

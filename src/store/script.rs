@@ -41,7 +41,13 @@ pub fn commit_of(n: i64, log: u128) -> Commit {
     let mut commit = Commit { log_incarnation: log, ..Commit::default() };
     let position = Position { partition: PartitionId(1), next: Offset(n as u64 * 10), log_time: Timestamp(n) };
     commit.positions.push(position);
-    let sender = SenderSeen { tenant: "t".into(), sender: format!("s{}", n / 3).into(), first: Timestamp(n) };
+    let sender = SenderSeen {
+        tenant: "t".into(),
+        sender: format!("s{}", n / 3).into(),
+        partition: PartitionId(1),
+        first: Timestamp(n),
+        log_time: Timestamp(n),
+    };
     commit.senders.push(sender);
     // Of the finer grids only some points have values.
     for (view, step_ms) in [100, 300, 1000].into_iter().enumerate() {

@@ -13,7 +13,7 @@ use super::head::push_point;
 use super::record::Record;
 use super::row::Row;
 use super::view::{StoredView, ViewDescription};
-use crate::model::{Position, Tenant, Timestamp, ViewId};
+use crate::model::{PartitionId, Position, SenderSeen, Tenant, Timestamp, ViewId};
 
 /// What is remembered of a view whose points are all gone, in case its job is still in force and goes on: until the
 /// process ends. As many as views were ever described in it.
@@ -24,14 +24,22 @@ pub struct RetiredView {
     pub final_to: Option<Timestamp>,
 }
 
+/// Tenant, sender and partition.
+pub type SenderKey = (Tenant, SmolStr, PartitionId);
+
+/// What a first record is known by.
+pub fn sender_key(seen: &SenderSeen) -> SenderKey {
+    (seen.tenant.clone(), seen.sender.clone(), seen.partition)
+}
+
 /// See the file's header.
 #[derive(Debug, Default)]
 pub struct State {
     pub log: Option<u128>,
     /// By partition.
     pub positions: BTreeMap<u16, Position>,
-    /// When each sender was first seen. Bounded by `senders_max`, when a commit is prepared.
-    pub senders: BTreeMap<(Tenant, SmolStr), Timestamp>,
+    /// Who wrote first into each partition, and when. Bounded by `senders_max`, when a commit is prepared.
+    pub senders: BTreeMap<SenderKey, SenderSeen>,
     /// Bounded by `notes_max` and a size each.
     pub notes: BTreeMap<String, Vec<u8>>,
     /// By number. A view goes when retention has passed all it has.
@@ -70,12 +78,13 @@ impl State {
             Record::Log(incarnation) => {
                 self.log = Some(incarnation);
                 self.positions.clear();
+                self.senders.clear();
             }
             Record::Positions(positions) => {
                 self.positions.extend(positions.into_iter().map(|position| (position.partition.0, position)));
             }
             Record::Senders(senders) => {
-                self.senders.extend(senders.into_iter().map(|seen| ((seen.tenant, seen.sender), seen.first)));
+                self.senders.extend(senders.into_iter().map(|seen| (sender_key(&seen), seen)));
             }
             Record::View { view, id, description } => self.describe(view, id, description)?,
             Record::Progress { view, covered_from, final_to } => {

@@ -54,8 +54,12 @@ pub struct Steps {
 
 impl Api {
     pub fn new(port: u16) -> Api {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        Api { client, url: format!("http://127.0.0.1:{port}") }
+        Api { client: client(), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Another client of the same server: one client's connections belong to one runtime.
+    pub fn again(&self) -> Api {
+        Api { client: client(), url: self.url.clone() }
     }
 
     /// One request; an error is one of the connection, which may pass.
@@ -92,6 +96,10 @@ impl Api {
         params.extend(more);
         self.ask(method, "/api/v1/query", &params).await
     }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
 }
 
 /// Milliseconds as seconds.

@@ -19,12 +19,3 @@ mod promtool;
 mod receiver;
 mod relay;
 mod results;
-
-/// The fault tests watch for minutes: they run when PREFOLD_E2E_LONG is set, and say so when they do not.
-fn is_short_run() -> bool {
-    let short = std::env::var_os("PREFOLD_E2E_LONG").is_none();
-    if short {
-        println!("skipped: set PREFOLD_E2E_LONG=1 to watch faults for some minutes");
-    }
-    short
-}

@@ -1,5 +1,6 @@
 //! A `prefold run` with its own data and jobs.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +20,9 @@ pub const MAX_DELAY: i64 = 5_000;
 pub struct Prefold {
     pub api: Api,
     pub program: Program,
-    _dir: tempfile::TempDir,
+    port: u16,
+    dir: tempfile::TempDir,
+    arguments: Vec<OsString>,
 }
 
 /// A view as `/prefold/api/v1/views` tells it.
@@ -33,16 +36,19 @@ pub struct View {
 impl Prefold {
     /// Starts one with an upstream and one job of these expressions.
     pub async fn start(port: u16, upstream: &str, exprs: &[&str], more_config: &str) -> Prefold {
-        let dir = tempfile::tempdir().unwrap();
-        let jobs = dir.path().join("jobs");
-        std::fs::create_dir(&jobs).unwrap();
         let rules: Vec<Value> = exprs.iter().map(|expr| json!({ "expr": expr })).collect();
         let job = json!({"name": "e2e", "defaults": {"step": "5s", "max_delay": "5s"}, "rules": rules});
+        Prefold::start_job(port, &job, &format!("upstream: {{url: '{upstream}'{more_config}}}")).await
+    }
+
+    /// Starts one with a job and a configuration.
+    pub async fn start_job(port: u16, job: &Value, config: &str) -> Prefold {
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, file) = (dir.path().join("jobs"), dir.path().join("config.yaml"));
+        std::fs::create_dir(&jobs).unwrap();
         std::fs::write(jobs.join("e2e.json"), job.to_string()).unwrap();
-        let config = dir.path().join("config.yaml");
-        // Only what is written to it counts: it does not scrape itself.
-        std::fs::write(&config, format!("scrape_configs: []\nupstream: {{url: '{upstream}'{more_config}}}\n")).unwrap();
-        Prefold::run(port, dir, &jobs, &["--config", config.to_str().unwrap()]).await
+        configure(&file, config);
+        Prefold::run(port, dir, &jobs, &["--config", file.to_str().unwrap()]).await
     }
 
     /// Starts one with nothing but the repository's own jobs.
@@ -52,21 +58,35 @@ impl Prefold {
     }
 
     async fn run(port: u16, dir: tempfile::TempDir, jobs: &Path, more: &[&str]) -> Prefold {
-        let mut command = Command::new(binary());
-        command.arg("run").args(more).arg("--jobs").arg(jobs).arg("--data-dir").arg(dir.path().join("data"));
-        command.args(["--listen", &format!("127.0.0.1:{port}")]).current_dir(dir.path());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PREFOLD_")) {
-            command.env_remove(name);
-        }
-        let mut program = Program::start("prefold", &mut command, dir.path());
-        let api = Api::new(port);
+        let mut arguments: Vec<OsString> = vec!["run".into()];
+        arguments.extend(more.iter().map(OsString::from));
+        arguments.extend(["--jobs".into(), jobs.into(), "--data-dir".into(), dir.path().join("data").into()]);
+        arguments.extend(["--listen".into(), format!("127.0.0.1:{port}").into()]);
+        let program = launch(&arguments, dir.path());
+        let mut prefold = Prefold { api: Api::new(port), program, port, dir, arguments };
+        prefold.ready().await;
+        prefold
+    }
+
+    async fn ready(&mut self) {
         wait_for("prefold to be ready", PATIENCE, async || {
-            program.check_alive();
-            let reply = api.ask(Method::Get, "/-/ready", &[]).await?;
+            self.program.check_alive();
+            let reply = self.api.ask(Method::Get, "/-/ready", &[]).await?;
             if reply.status == 200 { Ok(()) } else { Err(reply.body) }
         })
         .await;
-        Prefold { api, program, _dir: dir }
+    }
+
+    /// SIGKILL, and a new process over the same data; with another configuration if one is given.
+    pub async fn kill_and_restart(&mut self, config: Option<&str>) {
+        self.program.kill();
+        if let Some(config) = config {
+            configure(&self.dir.path().join("config.yaml"), config);
+        }
+        self.program = launch(&self.arguments, self.dir.path());
+        // Connections to the one before are gone.
+        self.api = Api::new(self.port);
+        self.ready().await;
     }
 
     /// What is kept and served now.
@@ -92,6 +112,20 @@ impl Prefold {
         })
         .await
     }
+}
+
+/// Only what is written to it counts: it does not scrape itself.
+fn configure(file: &Path, config: &str) {
+    std::fs::write(file, format!("scrape_configs: []\n{config}\n")).unwrap();
+}
+
+fn launch(arguments: &[OsString], dir: &Path) -> Program {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(dir);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PREFOLD_")) {
+        command.env_remove(name);
+    }
+    Program::start("prefold", &mut command, dir)
 }
 
 /// The binary under test: Cargo's, or `PREFOLD_BIN` where this is not built with it.

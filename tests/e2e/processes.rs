@@ -25,7 +25,8 @@ impl Program {
     /// Starts a program whose output goes to a file in `dir`.
     pub fn start(name: &str, command: &mut Command, dir: &Path) -> Program {
         let log = dir.join(format!("{name}.log"));
-        let out = File::create(&log).unwrap();
+        // What an earlier process wrote stays.
+        let out = File::options().create(true).append(true).open(&log).unwrap();
         let child = command
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
@@ -41,13 +42,17 @@ impl Program {
             panic!("{} ended with {status}", self.name);
         }
     }
+
+    /// SIGKILL, and gone. It may have ended by itself.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             let text = read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();

@@ -13,7 +13,7 @@ const FROM_SECOND_MIN_S: f64 = 0.03;
 /// A running Prometheus.
 pub struct Prometheus {
     pub api: Api,
-    _program: Program,
+    program: Program,
     _data: tempfile::TempDir,
 }
 
@@ -27,26 +27,46 @@ impl Prometheus {
         let binary = installed("prometheus")?;
         // When scrapes happen within their second depends on a hash of the target, so another seed moves them.
         for seed in 0..20 {
-            let (data, port) = (tempfile::tempdir().unwrap(), free_port());
+            let port = free_port();
             let mut targets = targets.to_vec();
             targets.extend(itself.then_some(("prometheus", port)));
-            let config = data.path().join("prometheus.yml");
-            std::fs::write(&config, configuration(&targets, write_port, port, seed)).unwrap();
-            let mut command = Command::new(&binary);
-            command.arg(format!("--config.file={}", config.display()));
-            command.arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()));
-            command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-            let mut program = Program::start("prometheus", &mut command, data.path());
-            let api = Api::new(port);
+            let config = configuration(&targets, write_port, port, seed);
+            let mut prometheus = Prometheus::launch(&binary, port, &config, &[]);
             let distance = wait_for("the first scrapes", PATIENCE, async || {
-                program.check_alive();
-                least_distance(&api, targets.len()).await
+                prometheus.program.check_alive();
+                least_distance(&prometheus.api, targets.len()).await
             });
             if distance.await >= FROM_SECOND_MIN_S {
-                return Some(Prometheus { api, _program: program, _data: data });
+                return Some(prometheus);
             }
         }
         panic!("no seed keeps scrapes off the whole seconds");
+    }
+
+    /// Starts one that scrapes nothing and takes what is written to it. `None` where there is no Prometheus.
+    pub async fn start_receiving() -> Option<Prometheus> {
+        let binary = installed("prometheus")?;
+        let receiver = ["--web.enable-remote-write-receiver"];
+        let mut prometheus = Prometheus::launch(&binary, free_port(), "global: {scrape_interval: 1s}\n", &receiver);
+        wait_for("prometheus to be ready", PATIENCE, async || {
+            prometheus.program.check_alive();
+            let reply = prometheus.api.ask(Method::Get, "/-/ready", &[]).await?;
+            if reply.status == 200 { Ok(()) } else { Err(reply.body) }
+        })
+        .await;
+        Some(prometheus)
+    }
+
+    fn launch(binary: &Path, port: u16, configuration: &str, more: &[&str]) -> Prometheus {
+        let data = tempfile::tempdir().unwrap();
+        let config = data.path().join("prometheus.yml");
+        std::fs::write(&config, configuration).unwrap();
+        let mut command = Command::new(binary);
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).args(more);
+        let program = Program::start("prometheus", &mut command, data.path());
+        Prometheus { api: Api::new(port), program, _data: data }
     }
 }
 

@@ -98,11 +98,8 @@ async fn e2e_results_equal_prometheus() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e2e_instant_selectors_equal_prometheus() {
-    if super::is_short_run() {
-        return;
-    }
+/// Takes as long as the lookback is, so it runs beside the faults.
+pub async fn instant_selectors() {
     let Some(mut world) = World::start(&INSTANT_RULES).await else { return };
     let (from, to) = world.prefold.served_by_all(7, 5 * PATIENCE).await;
     let problems = world.all_rewritten(&INSTANT_REWRITTEN, from, to).await;

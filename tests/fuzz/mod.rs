@@ -15,7 +15,8 @@ use prefold::model::{Labels, Timestamp};
 use prefold::query::script::{self, EvalTime};
 use prefold::query::{Evaluated, MemorySource, QueryError, QueryErrorKind, Value, almost_equal};
 
-use super::promql::mutation::{Random, mutate};
+use super::promql::mutation::mutate;
+use super::promql::random::Random;
 use generate::{Choices, expression};
 use world::{AT, Evaluation, STEP_MS, evaluate, source};
 

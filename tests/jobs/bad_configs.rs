@@ -60,9 +60,10 @@ limits:
   query_steps_max: 6
   query_concurrency_max: 7
   query_timeout: 8s
+  edge_values_max: 10
   http_connections_max: 9
   header_read_timeout: 1s
-web: { enable_lifecycle: true, enable_admin_api: true }
+web: { enable_lifecycle: true }
 ";
     let config = read_config(Path::new("f"), text).unwrap();
     let upstream = config.upstream.unwrap();
@@ -78,7 +79,7 @@ web: { enable_lifecycle: true, enable_admin_api: true }
     assert_eq!([l.labels_per_series_max, l.label_name_bytes_max, l.label_value_bytes_max], [1, 2, 3]);
     assert_eq!([l.query_samples_max, l.query_series_max, l.query_steps_max, l.query_concurrency_max], [4, 5, 6, 7]);
     assert_eq!((l.query_timeout, l.http_connections_max, l.header_read_timeout), (Millis(8000), 9, Millis(1000)));
-    assert!(config.web.enable_lifecycle && config.web.enable_admin_api);
+    assert!(config.web.enable_lifecycle && l.edge_values_max == 10);
 }
 
 #[test]
@@ -97,6 +98,10 @@ fn problems_name_their_place() {
     check(
         "log:\n  kafka: { brokers: [a] }",
         &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"],
+    );
+    check(
+        "web: { enable_admin_api: false }",
+        &["1:8: web.enable_admin_api: this version does not support `enable_admin_api` yet; leave it out"],
     );
     check(
         "upstream: { url: http://a, clients: checked }",

@@ -56,15 +56,37 @@ fn check_points_at_problems() {
     assert_eq!(err, expected);
 }
 
-/// The default log keeps 6h; seven days, 30 s and 10 minutes are needed.
+/// The default log keeps 6h; seven days, 30 s, a step and 10 minutes are needed.
 #[test]
 fn check_names_views_that_the_log_cannot_rebuild() {
     let dir = dir(&[("a.json", JOB), ("c.yaml", "jobs: .")]);
     let (status, _, err) = run(dir.path(), paths(dir.path()));
     assert_eq!(status, 0);
     let expected = "a.json:1:22: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart \
-        takes 7d10m30s; set log.embedded.retention to 7d10m30s or more\n";
+        takes 7d11m30s; set log.embedded.retention to 7d11m30s or more\n";
     assert!(err.starts_with(expected), "{err}");
+}
+
+/// A log that took a kilobyte a second holds 64 MiB for less than a day.
+#[test]
+fn check_names_views_that_the_logs_bytes_do_not_hold() {
+    let dir = dir(&[("a.json", JOB), ("c.yaml", "log: { embedded: { retention: 30d, retention_bytes: 64MiB } }")]);
+    let config = format!(
+        "data_dir: {}\nlog: {{ embedded: {{ retention: 30d, retention_bytes: 64MiB }} }}",
+        dir.path().join("data").display()
+    );
+    std::fs::write(dir.path().join("c.yaml"), config).unwrap();
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!((status, err.as_str()), (0, ""), "without a log nothing is known");
+    crate::log::fill(&dir.path().join("data/log"), 60, 1000);
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!(status, 0);
+    let (before, rest) = err.split_once("64MiB hold ").unwrap_or_else(|| panic!("{err}"));
+    assert!(before.starts_with("a.json:1:22: warning: rules[0]: at the rate of the log in "), "{err}");
+    let (held, rest) = rest.split_once(", and to rebuild a window of 1w after a restart takes 7d11m30s; ").unwrap();
+    let held_ms = prefold::model::time::parse_duration(held).unwrap();
+    assert!((10 * 3_600_000..20 * 3_600_000).contains(&held_ms), "{held}");
+    assert!(rest.starts_with("set log.embedded.retention_bytes to "), "{err}");
 }
 
 #[test]

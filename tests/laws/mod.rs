@@ -1,5 +1,8 @@
 //! Laws: what must hold for any input, tried on many.
 
+mod half_append;
+mod half_final;
 mod memory_log;
 mod resume;
+mod served;
 pub mod streaming;

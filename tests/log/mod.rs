@@ -58,6 +58,22 @@ fn append(log: &EmbeddedLog, records: Vec<NewRecord>) {
     log.append(records).blocking_recv().unwrap().unwrap();
 }
 
+/// A log in which a record of noise was appended each second, `bytes` long, so that it does not compress.
+pub fn fill(dir: &Path, seconds: u64, bytes: usize) {
+    let clock = ManualClock::new();
+    let log = open(dir, options(&clock));
+    let mut state = 1u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    for second in 0..seconds {
+        let payload: Vec<u8> = (0..bytes).map(|_| noise()).collect();
+        append(&log, vec![record((second % 4) as u16, payload)]);
+        clock.advance(1000);
+    }
+}
+
 fn read(reader: &mut dyn LogReader, bytes_max: usize) -> Vec<LogRecord> {
     let mut out = Vec::new();
     while reader.read(&mut out, bytes_max, Duration::ZERO).unwrap() > 0 {}

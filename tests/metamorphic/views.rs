@@ -96,5 +96,6 @@ fn entry(shape: Shape, step_ms: i64, kept: Kept) -> CatalogEntry {
         overdue_tolerance: 0.0,
         retention_ms: i64::MAX,
         limits: RuleLimits::default(),
+        retired: false,
     }
 }

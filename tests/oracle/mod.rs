@@ -211,41 +211,25 @@ fn reasons_at(records: &[Record], rule: &Rule, t: i64) -> BTreeSet<&'static str>
         }
     }
     for sender in feeding {
-        let first = first_time(records, &sender);
-        if first <= t && t < first + rule.window_ms {
+        let first = first_time(records, &sender, t + rule.max_delay_ms);
+        if first <= t && t - rule.window_ms < first {
             reasons.insert("sender-new");
         }
     }
     reasons
 }
 
-/// The least sample time of the first records, one per partition, that a sender wrote samples with.
-fn first_time(records: &[Record], sender: &str) -> i64 {
+/// The least sample time of the first records, one per partition, that a sender wrote samples with by a log time.
+fn first_time(records: &[Record], sender: &str, by: i64) -> i64 {
     let mut partitions = BTreeSet::new();
     let mut first = i64::MAX;
     for record in records.iter().filter(|record| record.sender == sender && !record.series.is_empty()) {
-        if partitions.insert(record.partition) {
+        if partitions.insert(record.partition) && record.log_time <= by {
             let times = record.series.iter().flat_map(|(_, samples)| samples.iter().map(|s| s.t.0));
             first = first.min(times.min().unwrap_or(i64::MAX));
         }
     }
     first
-}
-
-/// Whether a grid point lies within a window of the first time that a sender was seen in some partition.
-///
-/// The least of these times is what counts, but partitions are read side by side: until the least is known another one may
-/// have been taken for it, and its window stays uncovered too. Fails closed, and rarely; the only difference allowed.
-pub fn is_sighting(records: &[Record], partitions: u16, rule: &Rule, t: i64) -> bool {
-    let senders: BTreeSet<&str> = records.iter().map(|record| record.sender.as_str()).collect();
-    (0..partitions).any(|partition| {
-        senders.iter().any(|sender| {
-            let mut mine =
-                records.iter().filter(|r| r.partition == partition && r.sender == *sender && !r.series.is_empty());
-            let first = mine.next().and_then(|r| r.series.iter().flat_map(|(_, s)| s.iter().map(|s| s.t.0)).min());
-            first.is_some_and(|first| first <= t && t < first + rule.window_ms)
-        })
-    })
 }
 
 /// `[from, to)` over which overdue series uncover the view.

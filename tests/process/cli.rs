@@ -20,6 +20,7 @@ fn help_names_every_option() {
         ("check", &["PATHS", "--schema", "--plan"]),
         ("test", &["PATHS"]),
         ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
+        ("eval", &["QUERY", "--data", "--time", "--start", "--end", "--step", "--json"]),
         ("demo", &["--series", "--minutes", "--json"]),
     ] {
         let (status, help, stderr) = finished(&mut prefold(&[command, "--help"]));
@@ -32,6 +33,58 @@ fn help_names_every_option() {
     }
     let (status, version, _) = finished(&mut prefold(&["--version"]));
     assert_eq!((status, version.trim_end()), (0, concat!("prefold ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn eval_answers_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = "load 30s\n  up{job=\"a\"} 0+1x10\n  up{job=\"b\"} 5 _ 7\n  h {{sum:1 count:1}}\n\neval instant at 0 up\n";
+    fs::write(dir.path().join("up.test"), data).unwrap();
+    let eval = |arguments: &[&str]| {
+        let mut command = prefold(&["eval", "--data", "up.test"]);
+        finished(command.args(arguments).current_dir(dir.path()))
+    };
+    for (arguments, status, stdout, stderr) in [
+        (&["up", "--time", "60"][..], 0, "up{job=\"a\"} 2\nup{job=\"b\"} 7\n", ""),
+        (&["sum(up)", "--start", "0", "--end", "1970-01-01T00:01:00Z", "--step", "30s"], 0, "{} 5@0 6@30 9@60\n", ""),
+        (&["up[1m]", "--time", "30.5"], 0, "up{job=\"a\"} 0@0 1@30\nup{job=\"b\"} 5@0\n", ""),
+        (&["1 + 1", "--time", "0"], 0, "2\n", ""),
+        (&["'text'", "--time", "0"], 0, "text\n", ""),
+        (&["absent_metric", "--time", "0"], 0, "", ""),
+        (
+            &["rate(up{job=\"a\"}[1m])", "--time", "60"],
+            0,
+            "{job=\"a\"} 0.03333333333333333\n",
+            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"up\" (1:6)\n",
+        ),
+        (
+            &["scalar(up{job=\"b\"})", "--time", "0", "--json"],
+            0,
+            "{\"status\":\"success\",\"data\":{\"resultType\":\"scalar\",\"result\":[0,\"5\"]}}\n",
+            "",
+        ),
+        (
+            &["up + on() up", "--time", "0", "--json"],
+            1,
+            "{\"error\":\"found duplicate series for the match group {} on the right hand-side of the operation: \
+             [{__name__=\\\"up\\\", job=\\\"a\\\"}, {__name__=\\\"up\\\", job=\\\"b\\\"}]\
+             ;many-to-many matching not allowed: matching labels must be unique on one side\",\
+             \"errorType\":\"execution\",\"status\":\"error\"}\n",
+            "",
+        ),
+        (&["h", "--time", "0"], 1, "", "prefold eval: native-histogram is not evaluated here: ask the upstream database\n"),
+        (&["sum(", "--time", "0"], 2, "", "prefold eval: 1:5: parse error: unclosed left parenthesis\n"),
+        (&["up", "--time", "yesterday"], 2, "", "prefold eval: cannot parse \"yesterday\" to a valid timestamp\n"),
+    ] {
+        let expected = (status, stdout.to_owned(), stderr.to_owned());
+        assert_eq!(eval(arguments), expected, "{arguments:?}");
+    }
+    for arguments in [&["up"][..], &["up", "--start", "0"], &["up", "--time", "0", "--step", "1s"]] {
+        assert_eq!(eval(arguments).0, 2, "{arguments:?}");
+    }
+    let mut command = prefold(&["eval", "up", "--data", "absent.test", "--time", "0"]);
+    let (status, _, stderr) = finished(command.current_dir(dir.path()));
+    assert!(status == 3 && stderr.contains("absent.test"), "{stderr}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn compare_with_acknowledged(held: &Held, acknowledged: &Acknowledged, from: i64
     for rule in &RULES {
         for t in grid(from, to, rule.step) {
             let reasons = &held.uncovered[rule.query][&t];
-            let known = ["late", "overdue", "gone", "sender-new", "new-view"];
+            let known = ["late", "overdue", "draining", "gone", "sender-new", "new-view"];
             assert!(reasons.iter().all(|reason| known.contains(&reason.as_str())), "{} at {t}: {reasons:?}", rule.query);
             if reasons.iter().any(|reason| reason == "late") {
                 passed_over += 1;

@@ -159,8 +159,15 @@ async fn changed_files_are_read_and_bad_ones_change_nothing() {
     caught_up(&running, at).await;
     std::fs::remove_file(home.jobs().join("other.json")).unwrap();
     listed(&running, OTHER_QUERY, false).await;
-    written(&running, 1, "old").await;
+    let later = written(&running, 1, "old").await;
+    // What the job left is still read, and nothing is added to it; after a restart, too.
+    let left = running.results(OTHER_QUERY, at, later, 1000).await;
+    assert_eq!((&left[r#"{"g":"old"}"#][&at], left[r#"{"g":"old"}"#].contains_key(&later)), (&"18".to_owned(), false));
     assert!(running.is_alive());
+    drop(running);
+    let resumed = home.start().await;
+    resumed.final_to(1, later).await;
+    assert_eq!(resumed.results(OTHER_QUERY, at, later, 1000).await, left);
 }
 
 /// A directory that was not there cannot be watched: SIGHUP reads it.

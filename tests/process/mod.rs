@@ -7,9 +7,10 @@
 mod cli;
 mod crash;
 mod disk_full;
+mod going_away;
 mod hostile;
 mod lifecycle;
-mod processes;
+pub mod processes;
 mod receiver;
 mod remote_write;
 

@@ -149,90 +149,71 @@ async fn headers_decide_what_a_body_is() {
     }
 }
 
-/// In both versions.
-#[tokio::test]
-async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
-    let home = Home::new(&[("count.json", COUNT_JOB)], "");
-    let running = home.start().await;
-    let many: Vec<(String, String)> = (0..10_000).map(|n| (format!("l{n:05}"), "x".to_owned())).collect();
-    let with = |change: &dyn Fn(&mut Sent)| {
-        let mut one = good();
-        change(&mut one);
-        one
-    };
-    let mib = "x".repeat(1 << 20);
+/// A row of series that are all kept.
+fn kept<'a>(name: &'a str, series: Vec<Sent>, written: u64) -> Judged<'a> {
+    (name, series, 204, vec![], written)
+}
+
+/// A row in which something is refused, `count` times for one reason.
+fn wrong<'a>(name: &'a str, series: Vec<Sent>, reason: &'a str, count: f64, written: u64) -> Judged<'a> {
+    (name, series, 400, vec![(reason, count)], written)
+}
+
+fn with(change: impl FnOnce(&mut Sent)) -> Sent {
+    let mut one = good();
+    change(&mut one);
+    one
+}
+
+fn series_that_are_kept() -> Vec<Judged<'static>> {
     let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, STALE_NAN, -0.0, 5e-324];
     let floats = |one: &mut Sent| {
         one.labels = vec![("__name__".into(), "floats".into())];
         one.samples = special.iter().zip(now_ms() - 10..).map(|(v, t)| (t, *v)).collect();
     };
-    let table: Vec<Judged<'_>> = vec![
-        ("nothing but a name", vec![sent(&[("__name__", "x")])], 204, vec![], 1),
-        (
-            "dots, spaces, line breaks",
-            vec![sent(&[("__name__", "x.y"), ("a b", "c\nd"), ("é", "\u{1F600}")])],
-            204,
-            vec![],
-            1,
-        ),
-        ("an empty value is an absent label", vec![sent(&[("__name__", "x"), ("a", ""), ("b", "1")])], 204, vec![], 1),
-        ("special floats", vec![with(&floats)], 204, vec![], 6),
-        ("no name", vec![good(), sent(&[("a", "1")])], 400, vec![("metric-name-missing", 1.0)], 1),
-        ("an empty name", vec![good(), sent(&[("__name__", "")])], 400, vec![("metric-name-missing", 1.0)], 1),
-        ("no labels", vec![sent(&[]), good()], 400, vec![("metric-name-missing", 1.0)], 1),
-        ("a label without a name", vec![sent(&[("__name__", "x"), ("", "y")])], 400, vec![("label-name-empty", 1.0)], 0),
-        (
-            "a label twice",
-            vec![sent(&[("a", "1"), ("__name__", "x"), ("a", "2")]), good()],
-            400,
-            vec![("label-duplicate", 1.0)],
-            1,
-        ),
-        (
-            "a name of 1 MiB",
-            vec![sent(&[("__name__", "x"), (&mib, "y")]), good()],
-            400,
-            vec![("label-name-too-long", 1.0)],
-            1,
-        ),
-        (
-            "a value of 1 MiB",
-            vec![sent(&[("__name__", "x"), ("a", &mib)]), good()],
-            400,
-            vec![("label-value-too-long", 1.0)],
-            1,
-        ),
-        (
-            "10,000 labels",
-            vec![with(&|one: &mut Sent| one.labels.extend(many.clone())), good()],
-            400,
-            vec![("too-many-labels", 1.0)],
-            1,
-        ),
-        ("no samples", vec![with(&|one: &mut Sent| one.samples.clear()), good()], 400, vec![("no-samples", 1.0)], 1),
-        (
-            "native histograms",
-            vec![
-                with(&|one: &mut Sent| {
-                    one.samples.clear();
-                    one.histograms = 2;
-                }),
-                good(),
-            ],
-            400,
-            vec![("native-histogram", 2.0)],
-            1,
-        ),
-        ("exemplars", vec![with(&|one: &mut Sent| one.exemplars = 3)], 400, vec![("exemplar", 3.0)], 1),
-        (
-            "several wrongs at once",
-            vec![sent(&[("a", "1")]), good(), sent(&[("b", "1")]), sent(&[("__name__", "x"), ("a", "1"), ("a", "1")])],
-            400,
-            vec![("label-duplicate", 1.0), ("metric-name-missing", 2.0)],
-            1,
-        ),
-    ];
-    for (name, series, status, reasons, written) in &table {
+    let odd = sent(&[("__name__", "x.y"), ("a b", "c\nd"), ("é", "\u{1F600}")]);
+    vec![
+        kept("nothing but a name", vec![sent(&[("__name__", "x")])], 1),
+        kept("dots, spaces, line breaks", vec![odd], 1),
+        kept("an empty value is an absent label", vec![sent(&[("__name__", "x"), ("a", ""), ("b", "1")])], 1),
+        kept("special floats", vec![with(floats)], 6),
+    ]
+}
+
+fn series_that_are_refused() -> Vec<Judged<'static>> {
+    let mib = "x".repeat(1 << 20);
+    let many: Vec<(String, String)> = (0..10_000).map(|n| (format!("l{n:05}"), "x".to_owned())).collect();
+    let native = |one: &mut Sent| {
+        one.samples.clear();
+        one.histograms = 2;
+    };
+    let twice = sent(&[("a", "1"), ("__name__", "x"), ("a", "2")]);
+    let long_name = sent(&[("__name__", "x"), (&mib, "y")]);
+    let long_value = sent(&[("__name__", "x"), ("a", &mib)]);
+    let several = vec![sent(&[("a", "1")]), good(), sent(&[("b", "1")]), sent(&[("__name__", "x"), ("a", "1"), ("a", "1")])];
+    let reasons = vec![("label-duplicate", 1.0), ("metric-name-missing", 2.0)];
+    vec![
+        wrong("no name", vec![good(), sent(&[("a", "1")])], "metric-name-missing", 1.0, 1),
+        wrong("an empty name", vec![good(), sent(&[("__name__", "")])], "metric-name-missing", 1.0, 1),
+        wrong("no labels", vec![sent(&[]), good()], "metric-name-missing", 1.0, 1),
+        wrong("a label without a name", vec![sent(&[("__name__", "x"), ("", "y")])], "label-name-empty", 1.0, 0),
+        wrong("a label twice", vec![twice, good()], "label-duplicate", 1.0, 1),
+        wrong("a name of 1 MiB", vec![long_name, good()], "label-name-too-long", 1.0, 1),
+        wrong("a value of 1 MiB", vec![long_value, good()], "label-value-too-long", 1.0, 1),
+        wrong("10,000 labels", vec![with(|one| one.labels.extend(many)), good()], "too-many-labels", 1.0, 1),
+        wrong("no samples", vec![with(|one| one.samples.clear()), good()], "no-samples", 1.0, 1),
+        wrong("native histograms", vec![with(native), good()], "native-histogram", 2.0, 1),
+        wrong("exemplars", vec![with(|one| one.exemplars = 3)], "exemplar", 3.0, 1),
+        ("several wrongs at once", several, 400, reasons, 1),
+    ]
+}
+
+/// In both versions.
+#[tokio::test]
+async fn what_is_wrong_is_refused_by_name_and_the_rest_is_kept() {
+    let home = Home::new(&[("count.json", COUNT_JOB)], "");
+    let running = home.start().await;
+    for (name, series, status, reasons, written) in series_that_are_kept().iter().chain(&series_that_are_refused()) {
         for (content_type, encoded) in [(V1, encoded_v1(series)), (V2, encoded_v2(series))] {
             let (before, samples) = (refused(&running).await, running.metric("prefold_ingest_samples_total").await);
             let answer = post(&running, content_type, &encoded).await;

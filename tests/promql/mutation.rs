@@ -3,33 +3,13 @@
 use prefold::promql::{SIGNATURES, parse};
 
 use super::corpus::{dashboard_expressions, eval_queries, vectors};
+use super::random::Random;
 use super::{round_trip, text};
 use crate::fuzz::cases;
 
 /// Of one run, unless PREFOLD_FUZZ_CASES says otherwise; a failure names the text, so that it can be replayed without the
 /// others.
 const MUTATIONS: usize = 20_000;
-
-/// xorshift64*: the same texts on every machine.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed ^ 0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let mixed = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        (mixed >> 33) as usize % bound.max(1)
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// Pieces of the language, to be put where they may not belong.
 const PIECES: [&str; 56] = [

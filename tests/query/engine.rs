@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use prefold::model::{Labels, Sample, Timestamp, ViewId};
-use prefold::promql::{Expr, ExprKind, Origin, parse};
+use prefold::plan::Catalog;
+use prefold::promql::{Expr, ExprKind, NESTING_MAX, Origin, TREE_DEPTH_MAX, parse};
 use prefold::query::load::load_lines;
 use prefold::query::{
-    EvalOptions, MemorySource, QueryError, QueryErrorKind, QueryLimits, SelectRequest, SeriesData, SeriesSource, Value,
-    instant, range,
+    EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind, QueryLimits, SelectRequest, SeriesData, SeriesSource,
+    Value, instant, range,
 };
+use prefold::rewrite::{QueryTime, Question, explain, rewrite};
 
 fn source(lines: &str) -> MemorySource {
     let mut source = MemorySource::new();
@@ -21,16 +23,10 @@ fn source(lines: &str) -> MemorySource {
 /// Every selector of an expression reads a view.
 fn over_views(mut expr: Expr) -> Expr {
     fn visit(expr: &mut Expr) {
-        match &mut expr.kind {
-            ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => {
-                selector.origin = Origin::View { view: ViewId(1), field: 0 };
-            }
-            ExprKind::Subquery { expr, .. } | ExprKind::Negate(expr) | ExprKind::Paren(expr) => visit(expr),
-            ExprKind::Call { args, .. } => args.iter_mut().for_each(visit),
-            ExprKind::Aggregate(node) => visit(&mut node.expr),
-            ExprKind::Binary(node) => [&mut node.lhs, &mut node.rhs].into_iter().for_each(visit),
-            ExprKind::Number(_) | ExprKind::String(_) => {}
+        if let ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } = &mut expr.kind {
+            selector.origin = Origin::View { view: ViewId(1), field: 0 };
         }
+        expr.children_mut().into_iter().for_each(visit);
     }
     visit(&mut expr);
     expr
@@ -138,30 +134,89 @@ fn limits_and_errors_are_named_as_prometheus_names_them() {
         BadData,
         "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
     );
-    let unsupported = "histogram_count() is not evaluated here: ask the upstream database";
-    check_error("histogram_count(m)", limits(), Unsupported("histogram_count()".to_owned()), unsupported);
+    for (query, what) in [
+        ("info(m)", "info()"),
+        ("start_timestamp(m)", "start_timestamp()"),
+        ("rate(m[5m] anchored)", "anchored"),
+        ("sum(m smoothed)", "smoothed"),
+        ("m </ 5", "native-histogram"),
+    ] {
+        let message = format!("{what} is not evaluated here: ask the upstream database");
+        check_error(query, limits(), Unsupported(what.to_owned()), &message);
+    }
+    check_error("sum_over_time(m[step() - 1m:])", limits(), BadData, "duration must be greater than 0");
+    check_error("sum_over_time(m[1 / (step() - 1m):])", limits(), BadData, "division by zero");
+    let smoothed = "smoothed modifier can only be used with: delta, increase, rate - not with resets";
+    check_error("resets(m[5m] smoothed)", limits(), Execution, smoothed);
+    check_error("limit_ratio(NaN, m)", limits(), Execution, "Ratio value is NaN");
+    let destination = "invalid destination label name in label_replace(): \u{fffd}";
+    check_error(r#"label_replace(m, "\xff", "", "a", "")"#, limits(), Execution, destination);
+    check_error(r#"count_values("", m)"#, limits(), Execution, "invalid label name \"\"");
 }
 
-/// A request is evaluated on a thread of a runtime, whose stack has 2 MiB.
+/// The deepest queries that are read, of each way to nest.
+fn deepest() -> Vec<String> {
+    let (depth, nesting) = (TREE_DEPTH_MAX as usize, NESTING_MAX as usize);
+    let nest = |open: &str, close: &str, levels: usize| open.repeat(levels) + "m" + &close.repeat(levels);
+    let chain = |op: &str, terms: usize| vec!["m"; terms].join(op);
+    vec![
+        vec!["1"; depth].join(" + "),
+        chain(" or ", depth),
+        chain(" + on () ", depth),
+        vec!["1"; nesting].join(" ^ "),
+        nest("(", ")", nesting),
+        nest("-(", ")", nesting / 2),
+        nest("abs(", ")", nesting),
+        nest("label_replace(", ", 'a', '$1', 'b', '(.*)')", nesting),
+        nest("topk(1, sum by (a) (", "))", nesting / 2),
+        nest("max_over_time(", "[1m:1m])", nesting - 1),
+        nest("max_over_time((", ")[1m*1:30+1*30s] offset min_of(0, step()))", nesting / 2 - 1),
+        format!("{}{}{}", "(".repeat(nesting - 1), chain(" and ", depth - nesting + 1), ")".repeat(nesting - 1)),
+    ]
+}
+
+fn on_a_stack_of(bytes: usize, work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(bytes).spawn(work).unwrap().join().unwrap();
+}
+
+/// Whatever is read is evaluated: no limit lies between the two. On 2 MiB, as any thread has.
 #[test]
-fn the_deepest_expression_fits_the_stack() {
-    let depth = QueryLimits::default().depth_max;
-    let chains = [
-        "1 + ".repeat(depth - 2) + "1",
-        "m or ".repeat(depth - 2) + "m",
-        "abs(".repeat(depth - 2) + "m" + &")".repeat(depth - 2),
-        "max_over_time(".repeat(depth / 2 - 2) + "m" + &"[1m:1m])".repeat(depth / 2 - 2),
-        "topk(1, sum by (a) (".repeat(depth / 2 - 2) + "m" + &"))".repeat(depth / 2 - 2),
-    ];
-    for chain in chains {
-        let evaluate = move || {
-            let expr = parse(&chain).map_err(|error| error.to_string())?;
-            let options = EvalOptions::default();
-            instant(&expr, Timestamp(60_000), &source("m 1 2"), &options).map(drop).map_err(|error| error.to_string())
-        };
-        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(evaluate).unwrap();
-        assert_eq!(thread.join().unwrap(), Ok(()));
+fn the_deepest_queries_that_read_are_evaluated_on_any_stack() {
+    let source = source("m 1 2 3");
+    on_a_stack_of(2 << 20, move || {
+        let options = EvalOptions::default();
+        for text in deepest() {
+            let start = &text[..text.len().min(40)];
+            let expr = parse(&text).unwrap_or_else(|error| panic!("{start}: {error}"));
+            assert_eq!(parse(&expr.clone().to_string()).as_ref(), Ok(&expr), "{start}");
+            let (from, to) = (Timestamp(60_000), Timestamp(120_000));
+            range(&expr, from, to, 30_000, &source, &options).unwrap_or_else(|error| panic!("{start}: {error}"));
+            instant(&expr, to, &source, &options).unwrap_or_else(|error| panic!("{start}: {error}"));
+        }
+    });
+    assert!(QueryLimits::default().depth_max > TREE_DEPTH_MAX as usize);
+    for text in [vec!["1"; TREE_DEPTH_MAX as usize + 1].join("+"), "(".repeat(NESTING_MAX as usize + 1)] {
+        assert!(parse(&text).unwrap_err().message.contains("the limit of"));
     }
+}
+
+/// Rewriting and explaining descend the tree as well; the threads of a node that do have 8 MiB.
+#[test]
+fn the_deepest_queries_that_read_are_rewritten_on_a_nodes_stack() {
+    on_a_stack_of(8 << 20, || {
+        let catalog = Catalog::new(&[]);
+        for text in deepest() {
+            let expr = parse(&text).unwrap();
+            for time in [
+                QueryTime::Instant(Timestamp(0)),
+                QueryTime::Range { start: Timestamp(0), end: Timestamp(60_000), step_ms: 30_000 },
+            ] {
+                let question = Question { expr: &expr, tenant: "", time, evaluation_interval_ms: None };
+                let outcome = rewrite(&question, &catalog);
+                assert!(!outcome.whole && !explain(&text, &outcome, &catalog).to_string().is_empty());
+            }
+        }
+    });
 }
 
 #[test]
@@ -173,6 +228,60 @@ fn samples_are_shared_with_the_source() {
     assert_eq!((answer.stats.series_read, answer.stats.samples_read), (1, 5));
     let Value::Matrix(matrix) = answer.value else { panic!("{:?}", answer.value) };
     assert_eq!(matrix[0].points.len(), 5);
+}
+
+/// Names go at once, as in Prometheus' default settings, unless asked otherwise.
+#[test]
+fn names_go_at_once_or_at_the_end() {
+    let labels = |query: &str, delayed: bool| -> Result<Vec<String>, String> {
+        let options = EvalOptions { delayed_name_removal: delayed, query: query.to_owned(), ..EvalOptions::default() };
+        let answer = instant(&parse(query).unwrap(), Timestamp(120_000), &source("a 1 2 3\nb{x=\"1\"} 1 2 3"), &options);
+        match answer.map_err(|error| error.message)?.value {
+            Value::Vector(points) => Ok(points.iter().map(|point| point.labels.to_string()).collect()),
+            Value::Matrix(series) => Ok(series.iter().map(|series| series.labels.to_string()).collect()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let set = r#"label_replace(rate(a[5m]), "__name__", "rate_$1", "__name__", "(.*)")"#;
+    for (query, at_once, at_the_end) in [
+        ("abs(a)", &["{}"][..], &["{}"][..]),
+        (set, &["rate_"], &["rate_a"]),
+        ("sum by (__name__, x) (-b)", &["{x=\"1\"}"], &["{x=\"1\"}"]),
+        ("last_over_time(abs(a)[2m:])", &["{}"], &["{}"]),
+        ("abs(a)[2m:1m]", &["{}"], &["{}"]),
+        ("a > 1", &["a"], &["a"]),
+        ("a > bool 1", &["{}"], &["{}"]),
+    ] {
+        assert_eq!(labels(query, false).unwrap(), at_once, "{query}");
+        assert_eq!(labels(query, true).unwrap(), at_the_end, "{query}");
+    }
+    let same = Err("vector cannot contain metrics with the same labelset".to_owned());
+    let both = r#"sum by (__name__) (rate({__name__=~"a|b"}[5m]))"#;
+    assert_eq!(labels(both, false), Ok(vec!["{}".to_owned()]));
+    assert_eq!(labels(both, true), same);
+}
+
+/// Which share of the series limit_ratio chooses follows from their labels alone.
+#[test]
+fn limit_ratio_chooses_complements() {
+    let lines: Vec<String> = (0..200).map(|i| format!("m{{i=\"{i}\"}} {i}")).collect();
+    let source = source(&lines.join("\n"));
+    let chosen = |query: &str| match instant(&parse(query).unwrap(), Timestamp(0), &source, &EvalOptions::default()) {
+        Ok(Evaluated { value: Value::Vector(points), warnings, .. }) => (points.len(), warnings),
+        other => panic!("{other:?}"),
+    };
+    for tenth in 0..=10 {
+        let (low, high) = (format!("limit_ratio({tenth} / 10, m)"), format!("limit_ratio({tenth} / 10 - 1, m)"));
+        let share = chosen(&low).0;
+        assert!(share.abs_diff(tenth * 20) <= 30, "{share} of 200 for {tenth} tenths");
+        if (1..10).contains(&tenth) {
+            assert_eq!(chosen(&format!("{low} or {high}")).0, 200);
+            assert_eq!(chosen(&format!("{low} and {high}")).0, 0);
+        }
+    }
+    assert_eq!((chosen("limit_ratio(0, m)").0, chosen("limit_ratio(-1, m)").0), (0, 200));
+    let warning = "PromQL warning: ratio value should be between -1 and 1, got 1.5, capping to 1";
+    assert_eq!(chosen("limit_ratio(1.5, m)"), (200, vec![warning.to_owned()]));
 }
 
 /// One series, and nearly a million windows of nearly a million samples: only a look at the limits in between ends it.

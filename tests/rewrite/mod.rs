@@ -7,7 +7,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod explained;
 mod random;
-mod table;
+pub mod table;
 mod time;
-mod world;
+pub mod world;

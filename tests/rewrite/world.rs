@@ -36,6 +36,7 @@ pub fn catalog(views: &[TestView]) -> Catalog {
             overdue_tolerance: 0.0,
             retention_ms: 86_400_000,
             limits: RuleLimits::default(),
+            retired: false,
         })
     }))
 }

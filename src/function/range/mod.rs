@@ -4,17 +4,35 @@
 //! calls it at grid points, the query engine at the steps of a query.
 
 mod avg_over_time;
+mod best;
+mod changes;
 mod count_over_time;
 mod delta;
+mod deriv;
 mod extrapolated;
+mod first_over_time;
+mod idelta;
 mod increase;
 mod irate;
 mod last_over_time;
+mod mad_over_time;
 mod max_over_time;
 mod min_over_time;
+mod pairs;
 mod present_over_time;
 mod rate;
+mod regression;
+mod resets;
+mod stddev_over_time;
+mod stdvar_over_time;
 mod sum_over_time;
+mod ts_of_first_over_time;
+mod ts_of_last_over_time;
+mod ts_of_max_over_time;
+mod ts_of_min_over_time;
+mod variance;
+
+pub use regression::regression;
 
 use crate::model::Sample;
 use crate::model::window::Window;
@@ -60,9 +78,31 @@ pub static RANGE_FUNCTIONS: &[&RangeFunction] = &[
     &sum_over_time::SUM_OVER_TIME,
 ];
 
-/// The entry of a name.
+/// Functions of a window's samples that no view keeps yet: only queries evaluate them. One that moves up to
+/// [`RANGE_FUNCTIONS`] is folded by the stream as it is.
+pub static OTHER_RANGE_FUNCTIONS: &[&RangeFunction] = &[
+    &changes::CHANGES,
+    &deriv::DERIV,
+    &first_over_time::FIRST_OVER_TIME,
+    &idelta::IDELTA,
+    &mad_over_time::MAD_OVER_TIME,
+    &resets::RESETS,
+    &stddev_over_time::STDDEV_OVER_TIME,
+    &stdvar_over_time::STDVAR_OVER_TIME,
+    &ts_of_first_over_time::TS_OF_FIRST_OVER_TIME,
+    &ts_of_last_over_time::TS_OF_LAST_OVER_TIME,
+    &ts_of_max_over_time::TS_OF_MAX_OVER_TIME,
+    &ts_of_min_over_time::TS_OF_MIN_OVER_TIME,
+];
+
+/// The entry of a function that a view can keep.
 pub fn range_function(name: &str) -> Option<&'static RangeFunction> {
     RANGE_FUNCTIONS.iter().find(|entry| entry.name == name).copied()
+}
+
+/// The entry of a function of windows, whether a view can keep it or not.
+pub fn window_function(name: &str) -> Option<&'static RangeFunction> {
+    range_function(name).or_else(|| OTHER_RANGE_FUNCTIONS.iter().find(|entry| entry.name == name).copied())
 }
 
 #[cfg(test)]
@@ -72,10 +112,12 @@ mod tests {
 
     #[test]
     fn entries_are_named_once_and_scale_both_ways() {
-        let mut names: Vec<_> = RANGE_FUNCTIONS.iter().map(|entry| entry.name).collect();
+        let all = || RANGE_FUNCTIONS.iter().chain(OTHER_RANGE_FUNCTIONS);
+        let mut names: Vec<_> = all().map(|entry| entry.name).collect();
+        names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), RANGE_FUNCTIONS.len());
-        for entry in RANGE_FUNCTIONS {
+        assert_eq!(names.len(), all().count());
+        for entry in all() {
             assert!(!entry.doc.is_empty() && entry.name == entry.name.to_lowercase());
             if let Some((from, _)) = entry.scaled_from {
                 let back = range_function(from).unwrap().scaled_from;
@@ -87,7 +129,7 @@ mod tests {
     #[track_caller]
     fn check(function: &str, points: &[(i64, f64)], expected: Option<f64>) {
         let samples: Vec<Sample> = points.iter().map(|(t, v)| Sample { t: Timestamp(t * 1000), v: *v }).collect();
-        let value = (range_function(function).unwrap().eval)(&samples, Window::new(Timestamp(60_000), 60_000));
+        let value = (window_function(function).unwrap().eval)(&samples, Window::new(Timestamp(60_000), 60_000));
         let equal = match (value, expected) {
             (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() < 1e-12,
             (a, b) => a == b,
@@ -97,7 +139,7 @@ mod tests {
 
     #[test]
     fn values_over_a_minute() {
-        let inf = f64::INFINITY;
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
         check("increase", &[(15, 100.0), (30, 115.0), (45, 130.0), (60, 145.0)], Some(60.0));
         check("rate", &[(15, 100.0), (30, 115.0), (45, 130.0), (60, 145.0)], Some(1.0));
         check("increase", &[(15, 5.0)], None);
@@ -117,5 +159,21 @@ mod tests {
         check("count_over_time", &[(1, f64::NAN), (2, 2.0)], Some(2.0));
         check("last_over_time", &[(1, 1.0), (2, 2.0)], Some(2.0));
         check("present_over_time", &[(1, 5.0)], Some(1.0));
+        check("first_over_time", &[(1, 5.0), (2, 6.0)], Some(5.0));
+        check("changes", &[(1, 5.0), (2, 5.0), (3, nan), (4, nan), (5, 5.0)], Some(2.0));
+        check("resets", &[(1, 5.0), (2, 4.0), (3, nan), (4, 3.0), (5, 1.0)], Some(2.0));
+        check("idelta", &[(1, 5.0), (2, 4.0), (3, 7.0)], Some(3.0));
+        check("idelta", &[(3, 7.0)], None);
+        check("deriv", &[(10, 5.0), (20, 25.0), (30, 45.0)], Some(2.0));
+        check("deriv", &[(10, inf), (20, inf)], Some(nan));
+        check("deriv", &[(10, 4.0)], None);
+        check("stdvar_over_time", &[(1, 1.0), (2, 5.0)], Some(4.0));
+        check("stddev_over_time", &[(1, 1.0), (2, 5.0)], Some(2.0));
+        check("mad_over_time", &[(1, 4.0), (2, 6.0), (3, 2.0), (4, 1.0), (5, 999.0)], Some(2.0));
+        check("mad_over_time", &[(1, 4.0), (2, nan)], Some(nan));
+        check("ts_of_first_over_time", &[(1, 4.0), (2, nan)], Some(1.0));
+        check("ts_of_last_over_time", &[(1, 4.0), (2, nan)], Some(2.0));
+        check("ts_of_max_over_time", &[(1, nan), (2, 3.0), (3, 3.0), (4, 1.0), (5, nan)], Some(3.0));
+        check("ts_of_min_over_time", &[(1, nan), (2, 3.0), (3, 3.0), (4, 9.0), (5, nan)], Some(3.0));
     }
 }

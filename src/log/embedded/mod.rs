@@ -17,6 +17,7 @@ mod journal;
 mod log_time;
 mod options;
 mod queue;
+mod rate;
 mod reader;
 mod recover;
 mod retention;
@@ -55,6 +56,7 @@ use writer::{Complaint, Writer};
 
 pub use error::OpenError;
 pub use options::EmbeddedOptions;
+pub use rate::bytes_per_ms;
 pub use writer::AppendObserver;
 
 /// A log in a directory of its own. Dropping it closes it.

@@ -32,6 +32,9 @@ pub struct LimitsConfig {
     pub query_concurrency_max: usize,
     /// How long a query may take, waiting included. Default 2m.
     pub query_timeout: Millis,
+    /// Values of upstream's answers kept for steps that are not final yet. Default 2000000.
+    #[schemars(range(min = 1))]
+    pub edge_values_max: usize,
     /// Open HTTP connections; more wait to be accepted. Default 512.
     #[schemars(range(min = 1, max = 1000000))]
     pub http_connections_max: usize,
@@ -50,6 +53,7 @@ impl Default for LimitsConfig {
             query_steps_max: 11_000,
             query_concurrency_max: 20,
             query_timeout: Millis(120_000),
+            edge_values_max: 2_000_000,
             http_connections_max: 512,
             header_read_timeout: Millis(10_000),
         }

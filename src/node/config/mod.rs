@@ -76,7 +76,7 @@ pub struct UpstreamConfig {
     /// How long one request to it may take. Default 2m.
     #[serde(default = "UpstreamConfig::default_timeout")]
     pub timeout: Millis,
-    /// What it is; auto asks it. Default auto.
+    /// What it is, so that its differences from Prometheus 3 are told; auto asks its buildinfo. Default auto.
     #[serde(default)]
     pub kind: UpstreamKind,
     /// What is done with requests that carry credentials. Default forward.
@@ -245,6 +245,4 @@ pub enum NewSenders {
 pub struct WebConfig {
     /// Whether /-/reload and /-/quit are there. Default false.
     pub enable_lifecycle: bool,
-    /// Whether calls that change data are there. Default false.
-    pub enable_admin_api: bool,
 }

@@ -178,6 +178,7 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| Grammar { schema: schema(),
 
 /// Keys and values of later versions.
 const LATER: &[Later] = &[
+    Later { key: "enable_admin_api", value: None, remedy: "leave it out: there is no call that changes data" },
     Later { key: "kafka", value: None, remedy: "use log.embedded, the log in the data directory" },
     Later {
         key: "clients",

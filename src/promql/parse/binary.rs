@@ -11,19 +11,10 @@ use super::{Node, Parsed, Parser};
 /// A sign before an operand binds like multiplication.
 pub(in crate::promql) const SIGN_BINDING: u8 = 5;
 
-/// An operator between two operands.
-#[derive(Clone, Copy)]
-pub(super) enum Infix {
-    Op(BinaryOp),
-    /// `</`, `>/`
-    Trim,
-}
-
 /// The operator a token stands for between two operands, and how tightly it binds.
-pub(super) fn infix(kind: TokenKind) -> Option<(Infix, u8)> {
+pub(super) fn infix(kind: TokenKind) -> Option<(BinaryOp, u8)> {
     match kind {
-        TokenKind::Operator(op) => Some((Infix::Op(op), op.binding())),
-        TokenKind::Trim => Some((Infix::Trim, BinaryOp::Less.binding())),
+        TokenKind::Operator(op) => Some((op, op.binding())),
         _ => None,
     }
 }
@@ -34,7 +25,7 @@ impl BinaryOp {
         match self {
             BinaryOp::Or => 1,
             BinaryOp::And | BinaryOp::Unless => 2,
-            _ if self.is_comparison() => 3,
+            _ if self.is_comparison() || self.is_trim() => 3,
             BinaryOp::Add | BinaryOp::Sub => 4,
             BinaryOp::Pow => 6,
             _ => SIGN_BINDING,
@@ -58,17 +49,8 @@ impl Joint {
 
 impl Parser<'_> {
     #[inline(never)]
-    pub(super) fn joint(&mut self, infix: Infix) -> Parsed<Box<Joint>> {
-        let token = self.advance()?;
-        let op = match infix {
-            Infix::Op(op) => op,
-            // Only the types of the operands matter from here on; they are those of arithmetic.
-            Infix::Trim => {
-                let source = SourceRange { start: token.start, end: token.end };
-                self.note_unsupported("native-histogram", source, "native histograms are not read: </ and >/ trim them");
-                BinaryOp::Sub
-            }
-        };
+    pub(super) fn joint(&mut self, op: BinaryOp) -> Parsed<Box<Joint>> {
+        self.advance()?;
         let return_bool = self.accept(TokenKind::Keyword(Keyword::Bool))?;
         Ok(Box::new(Joint { op, return_bool, matching: self.matching()? }))
     }

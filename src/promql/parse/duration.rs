@@ -1,36 +1,32 @@
-//! Durations in brackets and after `offset`.
-//!
-//! A duration is a number or a word like `5m`, perhaps signed. Arithmetic on durations is valid PromQL that is not read
-//! here: it is parsed so that its errors are found, and noted.
+//! Durations in brackets and after `offset`: a number or a word like `5m`, perhaps signed, or arithmetic on such.
 
+use super::super::duration::DurationExpr;
 use super::super::expr::{BinaryOp, SourceRange};
 use super::super::token::{Preprocessor, Token, TokenKind};
 use super::binary::SIGN_BINDING;
 use super::{Parsed, Parser, literal};
 
+/// The most operators in one duration.
+pub const DURATION_OPERATORS_MAX: u32 = 500;
+
 /// Prometheus keeps durations as 64 bits of nanoseconds.
 const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
-const NOT_READ: &str = "arithmetic on durations is not read";
-const SLUG: &str = "duration-expression";
-
 /// A duration as far as it is known now.
-#[derive(Clone, Copy)]
 pub(super) enum Span {
-    Literal { seconds: f64, ms: i64 },
-    Computed,
+    /// In milliseconds.
+    Known(i64),
+    Computed(DurationExpr),
 }
 
 impl Span {
-    fn negated(self) -> Span {
+    /// What is kept in a plain node, and what is kept beside it: where a duration cannot be known now, one millisecond
+    /// stands for it.
+    pub fn into_parts(self) -> (i64, Option<DurationExpr>) {
         match self {
-            Span::Literal { seconds, ms } => Span::Literal { seconds: -seconds, ms: -ms },
-            Span::Computed => Span::Computed,
+            Span::Known(ms) => (ms, None),
+            Span::Computed(expr) => (1, Some(expr)),
         }
-    }
-
-    fn is_zero(self) -> bool {
-        matches!(self, Span::Literal { seconds, .. } if seconds == 0.0)
     }
 }
 
@@ -42,110 +38,137 @@ struct Wanted<'a> {
 }
 
 impl Parser<'_> {
-    /// A range or a step, in milliseconds. Where it cannot be known now, one millisecond stands for it: the query is
-    /// refused in the end.
-    pub(super) fn positive_duration(&mut self, context: &str, expected: &str) -> Parsed<i64> {
+    /// A range or a step.
+    pub(super) fn positive_duration(&mut self, context: &str, expected: &str) -> Parsed<Span> {
         let start = self.token.start;
-        let span = self.duration(0, Wanted { context, expected })?;
+        self.duration_operators = 0;
+        let duration = self.duration(0, Wanted { context, expected })?;
         let source = SourceRange { start, end: self.last_end };
-        match span {
-            Span::Literal { seconds, .. } if seconds.is_nan() || seconds <= 0.0 => {
-                self.fail(source, "duration must be greater than 0")
-            }
-            Span::Literal { ms: 0, .. } => {
-                self.note_unsupported(SLUG, source, "durations below one millisecond are not read");
-                Ok(1)
-            }
-            Span::Literal { ms, .. } => Ok(ms),
-            Span::Computed => Ok(1),
+        match literal_seconds(&duration) {
+            Some(seconds) if seconds.is_nan() || seconds <= 0.0 => self.fail(source, "duration must be greater than 0"),
+            _ => Ok(span(duration)),
         }
     }
 
     /// What follows `offset`: one operand, so that `x offset 5m + y` adds; more only from a parenthesis or a second sign on.
     pub(super) fn offset_span(&mut self) -> Parsed<Span> {
         let wanted = Wanted { context: "offset", expected: "number, duration, step(), or range()" };
+        self.duration_operators = 0;
         let sign = self.sign()?;
         let signed_again = matches!(self.token.kind, TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub));
-        let span = if signed_again || (sign.is_none() && self.token.kind == TokenKind::LeftParen) {
+        let duration = if signed_again || (sign.is_none() && self.token.kind == TokenKind::LeftParen) {
             self.duration(0, wanted)?
         } else {
             self.duration_operand(wanted)?
         };
-        Ok(if sign == Some(true) { span.negated() } else { span })
+        let duration = if sign == Some(true) { negated(duration) } else { duration };
+        Ok(match span(duration) {
+            // Below a millisecond an offset is none.
+            Span::Computed(DurationExpr::Number(_)) => Span::Known(0),
+            span => span,
+        })
     }
 
-    fn duration(&mut self, binding_min: u8, wanted: Wanted<'_>) -> Parsed<Span> {
+    fn duration(&mut self, binding_min: u8, wanted: Wanted<'_>) -> Parsed<DurationExpr> {
         self.enter()?;
         let mut lhs = match self.sign()? {
             Some(negative) => {
-                let span = self.duration(SIGN_BINDING + 1, wanted)?;
-                if negative { span.negated() } else { span }
+                let operand = self.duration(SIGN_BINDING + 1, wanted)?;
+                if negative { negated(operand) } else { operand }
             }
             None => self.duration_operand(wanted)?,
         };
         while let Some(op) = arithmetic(self.token.kind).filter(|op| op.binding() >= binding_min) {
             let token = self.advance()?;
-            let rhs = self.duration(op.binding() + u8::from(op != BinaryOp::Pow), wanted)?;
             let source = SourceRange { start: token.start, end: token.end };
-            match op {
-                BinaryOp::Div if rhs.is_zero() => return self.fail(source, "division by zero"),
-                BinaryOp::Mod if rhs.is_zero() => return self.fail(source, "modulo by zero"),
-                _ => lhs = self.computed(token),
+            self.duration_operators += 1;
+            if self.duration_operators > DURATION_OPERATORS_MAX {
+                return self.fail(source, format!("the duration has more operators than {DURATION_OPERATORS_MAX}"));
+            }
+            let rhs = self.duration(op.binding() + u8::from(op != BinaryOp::Pow), wanted)?;
+            match (op, literal_seconds(&rhs)) {
+                (BinaryOp::Div, Some(0.0)) => return self.fail(source, "division by zero"),
+                (BinaryOp::Mod, Some(0.0)) => return self.fail(source, "modulo by zero"),
+                _ => lhs = DurationExpr::Arithmetic(op, Box::new([lhs, rhs])),
             }
         }
         self.nesting -= 1;
         Ok(lhs)
     }
 
-    fn duration_operand(&mut self, wanted: Wanted<'_>) -> Parsed<Span> {
+    fn duration_operand(&mut self, wanted: Wanted<'_>) -> Parsed<DurationExpr> {
         let token = self.token;
         match token.kind {
             TokenKind::Number | TokenKind::Duration => {
                 self.advance()?;
                 self.duration_literal(token)
             }
-            TokenKind::Preprocessor(Preprocessor::Step | Preprocessor::Range) => {
+            TokenKind::Preprocessor(word @ (Preprocessor::Step | Preprocessor::Range)) => {
                 self.advance()?;
                 self.expect(TokenKind::LeftParen, wanted.context, wanted.expected)?;
                 self.expect(TokenKind::RightParen, wanted.context, wanted.expected)?;
-                Ok(self.computed(token))
+                Ok(if word == Preprocessor::Step { DurationExpr::Step } else { DurationExpr::Range })
             }
-            TokenKind::Preprocessor(Preprocessor::MaxOf | Preprocessor::MinOf) => {
+            TokenKind::Preprocessor(word @ (Preprocessor::MaxOf | Preprocessor::MinOf)) => {
                 self.advance()?;
                 self.expect(TokenKind::LeftParen, wanted.context, wanted.expected)?;
-                self.duration(0, wanted)?;
+                let left = self.duration(0, wanted)?;
                 self.expect(TokenKind::Comma, wanted.context, wanted.expected)?;
-                self.duration(0, wanted)?;
+                let right = self.duration(0, wanted)?;
                 self.expect(TokenKind::RightParen, wanted.context, wanted.expected)?;
-                Ok(self.computed(token))
+                let sides = Box::new([left, right]);
+                Ok(if word == Preprocessor::MaxOf { DurationExpr::MaxOf(sides) } else { DurationExpr::MinOf(sides) })
             }
             TokenKind::LeftParen => {
                 self.advance()?;
-                self.duration(0, wanted)?;
+                let inner = self.duration(0, wanted)?;
                 self.expect(TokenKind::RightParen, wanted.context, wanted.expected)?;
-                Ok(self.computed(token))
+                Ok(DurationExpr::Paren(Box::new(inner)))
             }
             _ => self.unexpected(wanted.context, wanted.expected),
         }
     }
 
-    fn computed(&mut self, token: Token) -> Span {
-        self.note_unsupported(SLUG, SourceRange { start: token.start, end: token.end }, NOT_READ);
-        Span::Computed
-    }
-
-    /// A word like `5m` is exact; a bare number is seconds, rounded to the nanosecond and cut to the millisecond.
-    fn duration_literal(&self, token: Token) -> Parsed<Span> {
+    fn duration_literal(&self, token: Token) -> Parsed<DurationExpr> {
         let seconds = self.number(token)?;
         let source = SourceRange { start: token.start, end: token.end };
         if seconds.is_nan() || seconds > SECONDS_MAX {
             return self.fail(source, "duration out of range");
         }
-        let ms = match token.kind {
-            TokenKind::Duration => literal::duration_ms(self.slice(token)).or_else(|message| self.fail(source, message))?,
-            _ => (seconds * 1e9).round() as i64 / 1_000_000,
-        };
-        Ok(Span::Literal { seconds, ms })
+        match token.kind {
+            TokenKind::Duration => {
+                literal::duration_ms(self.slice(token)).map(DurationExpr::Word).or_else(|message| self.fail(source, message))
+            }
+            _ => Ok(DurationExpr::Number(seconds)),
+        }
+    }
+}
+
+/// A word like `5m` is exact; a bare number is seconds, rounded to the nanosecond and cut to the millisecond. What is cut
+/// to nothing stays as written, since no range of nothing can be.
+fn span(duration: DurationExpr) -> Span {
+    let known = match duration {
+        DurationExpr::Word(ms) => Some(ms),
+        DurationExpr::Number(0.0) => Some(0),
+        DurationExpr::Number(seconds) => Some((seconds * 1e9).round() as i64 / 1_000_000).filter(|ms| *ms != 0),
+        _ => None,
+    };
+    known.map_or(Span::Computed(duration), Span::Known)
+}
+
+fn negated(duration: DurationExpr) -> DurationExpr {
+    match duration {
+        DurationExpr::Word(ms) => DurationExpr::Word(-ms),
+        DurationExpr::Number(seconds) => DurationExpr::Number(-seconds),
+        other => DurationExpr::Negate(Box::new(other)),
+    }
+}
+
+fn literal_seconds(duration: &DurationExpr) -> Option<f64> {
+    match duration {
+        DurationExpr::Word(ms) => Some(*ms as f64 / 1000.0),
+        DurationExpr::Number(seconds) => Some(*seconds),
+        _ => None,
     }
 }
 

@@ -14,9 +14,6 @@ pub struct ParseError {
     pub line: u32,
     /// From 1, in bytes.
     pub column: u32,
-    /// Set when the text is valid PromQL that is not read here on purpose, so that it can be left to somebody else:
-    /// `extended-range-selector`, `native-histogram` or `duration-expression`.
-    pub unsupported: Option<&'static str>,
 }
 
 impl ParseError {
@@ -28,7 +25,6 @@ impl ParseError {
             source,
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count() as u32,
             column: 1 + (before.len() - line_start) as u32,
-            unsupported: None,
         })
     }
 }

@@ -12,6 +12,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use duration::DURATION_OPERATORS_MAX;
 pub use error::ParseError;
 
 use super::check::{TypeError, check_sign};
@@ -23,7 +24,7 @@ use super::token::{Keyword, Token, TokenKind};
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// The most parentheses, calls, signs and right-hand sides that may be open at once.
-pub const NESTING_MAX: u32 = 500;
+pub const NESTING_MAX: u32 = 250;
 
 /// The deepest tree. A sum of as many terms is as deep, since operators lean to the left; a thread of 2 MiB can parse,
 /// clone, compare, print and drop it with room to spare (a test holds this).
@@ -35,8 +36,8 @@ type Parsed<T> = Result<T, Box<ParseError>>;
 /// Reads a query.
 ///
 /// # Errors
-/// Where and why the text is not PromQL, or is PromQL that is not read here ([`ParseError::unsupported`]); a text longer
-/// than [`TEXT_BYTES_MAX`], nested deeper than [`NESTING_MAX`] or deeper as a tree than [`TREE_DEPTH_MAX`].
+/// Where and why the text is not PromQL; a text longer than [`TEXT_BYTES_MAX`], nested deeper than [`NESTING_MAX`] or
+/// deeper as a tree than [`TREE_DEPTH_MAX`].
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_boxed(text).map_err(|error| *error)
 }
@@ -54,7 +55,7 @@ fn parse_boxed(text: &str) -> Parsed<Expr> {
     if parser.token.kind != TokenKind::End {
         return parser.unexpected("", "");
     }
-    match parser.type_error.or(parser.unsupported) {
+    match parser.type_error {
         Some(error) => Err(error),
         None => Ok(*expr),
     }
@@ -80,8 +81,8 @@ struct Parser<'a> {
     aggregations: u32,
     /// The first piece whose type is wrong. Reported only if the text is PromQL otherwise.
     type_error: Option<Box<ParseError>>,
-    /// The first piece of valid PromQL that is not read here. Reported only if the rest is valid too.
-    unsupported: Option<Box<ParseError>>,
+    /// Operators in the duration at hand, at most [`DURATION_OPERATORS_MAX`].
+    duration_operators: u32,
 }
 
 impl<'a> Parser<'a> {
@@ -95,7 +96,7 @@ impl<'a> Parser<'a> {
             nesting: 0,
             aggregations: 0,
             type_error: None,
-            unsupported: None,
+            duration_operators: 0,
         };
         parser.advance()?;
         Ok(parser)
@@ -146,15 +147,6 @@ impl<'a> Parser<'a> {
         self.fail(SourceRange { start: self.token.start, end: self.token.end }, message)
     }
 
-    /// Notes valid PromQL that is not read here, and goes on to see whether the rest is valid.
-    fn note_unsupported(&mut self, slug: &'static str, source: SourceRange, message: &str) {
-        if self.unsupported.is_none() {
-            let mut error = ParseError::new(self.text, source, message);
-            error.unsupported = Some(slug);
-            self.unsupported = Some(error);
-        }
-    }
-
     /// Notes that a piece has the wrong type, and goes on to see whether the text is PromQL otherwise.
     fn note_type_error(&mut self, error: Option<TypeError>) {
         if let (None, Some((source, message))) = (&self.type_error, error) {
@@ -187,11 +179,11 @@ impl<'a> Parser<'a> {
     fn expression(&mut self, binding_min: u8) -> Parsed<Node> {
         self.enter()?;
         let mut lhs = self.operand()?;
-        while let Some((infix, binding)) = binary::infix(self.token.kind) {
+        while let Some((op, binding)) = binary::infix(self.token.kind) {
             if binding < binding_min {
                 break;
             }
-            let mut joint = self.joint(infix)?;
+            let mut joint = self.joint(op)?;
             let rhs = self.expression(joint.rhs_binding_min(binding))?;
             lhs = self.joined(lhs, &mut joint, rhs)?;
         }

@@ -1,22 +1,24 @@
 //! Selectors and what may follow them: ranges, subqueries, `offset` and `@`.
 
 use super::super::check::check_subquery;
-use super::super::expr::{At, BinaryOp, Expr, ExprKind, Origin, SourceRange, TimeShift, ValueType, VectorSelector};
+use super::super::duration::DurationExpr;
+use super::super::expr::{
+    At, BinaryOp, Expr, ExprKind, Modified, Origin, RangeEdge, SourceRange, TimeShift, ValueType, VectorSelector,
+};
 use super::super::token::{Keyword, Preprocessor, Token, TokenKind};
-use super::duration::Span;
 use super::literal::quoted;
 use super::{Node, Parsed, Parser};
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Selector, Timestamp};
 
 const LABEL_CONTEXT: &str = "label matching";
 
-/// What has been said about the node at hand that its tree does not hold.
+/// What has been said about the node at hand that a plain one does not hold.
 #[derive(Default)]
 struct Said {
-    /// An offset that is not a plain duration.
-    computed_offset: bool,
-    /// `anchored` or `smoothed`.
-    extension: Option<Keyword>,
+    range: Option<DurationExpr>,
+    step: Option<DurationExpr>,
+    offset: Option<DurationExpr>,
+    edge: Option<RangeEdge>,
 }
 
 impl Parser<'_> {
@@ -102,21 +104,35 @@ impl Parser<'_> {
                 TokenKind::LeftBracket => node = self.bracketed(node, &mut said)?,
                 TokenKind::At => self.at(&mut node.expr)?,
                 TokenKind::Keyword(Keyword::Offset) => self.offset(&mut node.expr, &mut said)?,
-                TokenKind::Keyword(keyword @ (Keyword::Anchored | Keyword::Smoothed)) => {
-                    self.extension(&mut node.expr, keyword, &mut said)?;
-                }
-                _ => return Ok(node),
+                TokenKind::Keyword(Keyword::Anchored) => self.edge(&mut node.expr, RangeEdge::Anchored, &mut said)?,
+                TokenKind::Keyword(Keyword::Smoothed) => self.edge(&mut node.expr, RangeEdge::Smoothed, &mut said)?,
+                _ => return self.with_what_was_said(node, said),
             }
         }
+    }
+
+    /// A node with what its plain form cannot hold.
+    #[inline(never)]
+    fn with_what_was_said(&mut self, node: Node, said: Said) -> Parsed<Node> {
+        let Said { range, step, offset, edge } = said;
+        if range.is_none() && step.is_none() && offset.is_none() && edge.is_none() {
+            return Ok(node);
+        }
+        let (start, value_type, depth) = (node.expr.source.start, node.value_type, node.depth);
+        let modified = Box::new(Modified { plain: *node.expr, range, step, offset, edge });
+        self.node(ExprKind::Modified(modified), start, value_type, depth)
     }
 
     /// `[5m]`, `[5m:]` or `[5m:1m]`
     #[inline(never)]
     fn bracketed(&mut self, node: Node, said: &mut Said) -> Parsed<Node> {
         let bracket = self.advance()?;
-        let range_ms = self.positive_duration("subquery or range selector", "number, duration, step(), or range()")?;
+        let range = self.positive_duration("subquery or range selector", "number, duration, step(), or range()")?;
+        let (range_ms, range) = range.into_parts();
         if self.accept(TokenKind::Colon)? {
-            return self.subquery(node, range_ms, said);
+            let inner = self.with_what_was_said(node, std::mem::take(said))?;
+            said.range = range;
+            return self.subquery(inner, range_ms, said);
         }
         self.expect(TokenKind::RightBracket, "subquery or range", "\":\" or \"]\"")?;
         let source = SourceRange { start: bracket.start, end: self.last_end };
@@ -124,12 +140,13 @@ impl Parser<'_> {
         let ExprKind::Vector(selector) = node.expr.kind else {
             return self.fail(source, "ranges only allowed for vector selectors");
         };
-        if selector.shift.offset_ms != 0 || said.computed_offset {
+        if selector.shift.offset_ms != 0 || said.offset.is_some() {
             return self.fail(source, "no offset modifiers allowed before range");
         }
         if selector.shift.at.is_some() {
             return self.fail(source, "no @ modifiers allowed before range");
         }
+        said.range = range;
         self.node(ExprKind::Matrix { selector, range_ms }, start, ValueType::Matrix, 0)
     }
 
@@ -137,10 +154,12 @@ impl Parser<'_> {
         let step_ms = if self.token.kind == TokenKind::RightBracket {
             None
         } else {
-            Some(self.positive_duration("subquery selector", "number, duration, step(), range(), or \"]\"")?)
+            let step = self.positive_duration("subquery selector", "number, duration, step(), range(), or \"]\"")?;
+            let (step_ms, step) = step.into_parts();
+            said.step = step;
+            Some(step_ms)
         };
         self.expect(TokenKind::RightBracket, "subquery selector", "\"]\"")?;
-        *said = Said::default();
         let start = node.expr.source.start;
         self.note_type_error(check_subquery(node.value_type, SourceRange { start, end: self.last_end }));
         let (expr, shift) = (node.expr, TimeShift::default());
@@ -150,18 +169,18 @@ impl Parser<'_> {
     #[inline(never)]
     fn offset(&mut self, expr: &mut Expr, said: &mut Said) -> Parsed<()> {
         self.advance()?;
-        let span = self.offset_span()?;
+        let (offset_ms, computed) = self.offset_span()?.into_parts();
         let source = expr.source;
         let Some(shift) = shift_of(expr) else {
             let takers = "an instant vector selector or range vector selector or a subquery";
             return self.fail(source, format!("offset modifier must be preceded by {takers}"));
         };
-        if shift.offset_ms != 0 || said.computed_offset {
+        if shift.offset_ms != 0 || said.offset.is_some() {
             return self.fail(source, "offset may not be set multiple times");
         }
-        match span {
-            Span::Literal { ms, .. } => shift.offset_ms = ms,
-            Span::Computed => said.computed_offset = true,
+        match computed {
+            Some(computed) => said.offset = Some(computed),
+            None => shift.offset_ms = offset_ms,
         }
         expr.source.end = self.last_end;
         Ok(())
@@ -212,11 +231,11 @@ impl Parser<'_> {
         }
     }
 
-    /// `anchored` and `smoothed` are valid PromQL that is not read here.
+    /// `anchored` or `smoothed`, of a selector.
     #[inline(never)]
-    fn extension(&mut self, expr: &mut Expr, keyword: Keyword, said: &mut Said) -> Parsed<()> {
-        let token = self.advance()?;
-        let word = if keyword == Keyword::Anchored { "anchored" } else { "smoothed" };
+    fn edge(&mut self, expr: &mut Expr, edge: RangeEdge, said: &mut Said) -> Parsed<()> {
+        self.advance()?;
+        let word = edge.word();
         match &expr.kind {
             ExprKind::Vector(_) | ExprKind::Matrix { .. } => {}
             ExprKind::Subquery { .. } => {
@@ -224,12 +243,11 @@ impl Parser<'_> {
             }
             _ => return self.fail(expr.source, format!("{word} modifier not implemented")),
         }
-        if said.extension.is_some_and(|other| other != keyword) {
+        if said.edge.is_some_and(|other| other != edge) {
             return self.fail(expr.source, "anchored and smoothed modifiers cannot be used together");
         }
-        said.extension = Some(keyword);
-        let source = SourceRange { start: token.start, end: token.end };
-        self.note_unsupported("extended-range-selector", source, &format!("the modifier {word} is not read"));
+        said.edge = Some(edge);
+        expr.source.end = self.last_end;
         Ok(())
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Which of several equal values is chosen follows from the heap Prometheus keeps, so the same heap is kept here.
 
-use std::sync::Arc;
-
 use super::{group_key, parameter};
 use crate::promql::Aggregate;
 use crate::query::error::QueryError;
@@ -58,7 +56,7 @@ pub(super) fn choose(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &St
             }
         }
     }
-    let take = |row: usize| Some(Row { labels: Arc::clone(&rows[row].labels), values: chosen[row].take()? });
+    let take = |row: usize| Some(Row { values: chosen[row].take()?, ..rows[row].without_values() });
     Ok(order.into_iter().filter_map(take).collect())
 }
 

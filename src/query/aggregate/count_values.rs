@@ -8,19 +8,26 @@ use smol_str::SmolStr;
 use crate::model::Labels;
 use crate::promql::{Aggregate, Grouping};
 use crate::query::error::QueryError;
-use crate::query::evaluate::Evaluator;
+use crate::query::evaluate::{Evaluator, is_label};
 use crate::query::go_text;
 use crate::query::grouping::GroupKey;
 use crate::query::row::{ABSENT, Row, is_absent};
 use crate::query::steps::Steps;
+
+/// A label as the query writes it: bytes that are no text can only be shown so.
+fn as_written(evaluator: &Evaluator<'_>, node: &Aggregate, label: &str) -> String {
+    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+    let written = evaluator.options.query.get(source.start as usize..source.end as usize);
+    written.filter(|written| written.starts_with('"')).map_or_else(|| format!("{label:?}"), str::to_owned)
+}
 
 pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
     let label = match &node.param {
         Some(param) => evaluator.string(param)?,
         None => return Err(QueryError::bad_data("count_values needs a label name")),
     };
-    if label.is_empty() {
-        return Err(QueryError::execution(format!("invalid label name {label:?}")));
+    if !is_label(label) {
+        return Err(QueryError::execution(format!("invalid label name {}", as_written(evaluator, node, label))));
     }
     let key = match &node.grouping {
         Grouping::By(names) => {
@@ -45,7 +52,11 @@ pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, step
                         None => {
                             evaluator.budget.hold(1, steps.count)?;
                             places.insert(labels.clone(), counted.len());
-                            counted.push(Row { labels: Arc::new(labels), values: vec![ABSENT; steps.count] });
+                            counted.push(Row {
+                                labels: Arc::new(labels),
+                                values: vec![ABSENT; steps.count],
+                                drop_name: row.drop_name,
+                            });
                             counted.len() - 1
                         }
                     }

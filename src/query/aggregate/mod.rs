@@ -6,6 +6,7 @@
 mod choose;
 mod count_values;
 mod fold;
+mod ratio;
 mod spread;
 
 use std::sync::Arc;
@@ -17,8 +18,6 @@ use super::row::Row;
 use super::steps::Steps;
 use crate::function::aggregation;
 use crate::promql::{Aggregate, Grouping};
-
-pub(super) use spread::quantile;
 
 /// Computes the values of one group, given its rows in input order.
 type GroupFold<'f> = dyn FnMut(&[&Row]) -> Vec<f64> + 'f;
@@ -38,6 +37,7 @@ pub(super) fn aggregate(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: 
         }
         "quantile" => spread::quantiles(evaluator, node, steps),
         "topk" | "bottomk" | "limitk" => choose::choose(evaluator, node, steps),
+        "limit_ratio" => ratio::limit_ratio(evaluator, node, steps),
         "count_values" => count_values::count_values(evaluator, node, steps),
         other => Err(QueryError::unsupported(other)),
     }
@@ -65,7 +65,8 @@ fn fold_groups(
         members.clear();
         members.extend(group.iter().map(|row| &rows[*row]));
         let labels = Arc::new(key.labels(&members[0].labels));
-        if let Some(row) = Row::new(labels, fold(&members)) {
+        if let Some(mut row) = Row::new(labels, fold(&members)) {
+            row.drop_name = members.iter().any(|member| member.drop_name);
             evaluator.budget.hold_row(&row)?;
             folded.push(row);
         }

@@ -13,7 +13,7 @@ use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
 use crate::query::go_text::braces;
 use crate::query::grouping::{GroupKey, Groups};
-use crate::query::row::{ABSENT, Row, merge_equal, nameless};
+use crate::query::row::{ABSENT, NameRemoval, Row, merge_equal, nameless};
 use crate::query::steps::Steps;
 
 use super::operator::{changes_meaning, combine, compare};
@@ -42,6 +42,7 @@ struct Sides<'r> {
     many_groups: Vec<usize>,
     one_groups: Vec<usize>,
     steps: usize,
+    names: NameRemoval,
 }
 
 /// The values of `lhs op rhs` for two instant vectors and an operator that is not a set operator.
@@ -56,7 +57,7 @@ pub(super) fn matching(
     if (lhs.is_empty() || rhs.is_empty()) && !fills {
         return Ok(Vec::new());
     }
-    let sides = Sides::new(node, lhs, rhs, steps.count);
+    let sides = Sides::new(node, lhs, rhs, steps.count, evaluator.names);
     sides.check_one_side()?;
     if matches!(node.matching.cardinality, Cardinality::OneToOne) {
         sides.check_one_to_one()?;
@@ -81,7 +82,7 @@ pub(super) fn matching(
 }
 
 impl<'r> Sides<'r> {
-    fn new(node: &'r Binary, lhs: &'r [Row], rhs: &'r [Row], steps: usize) -> Sides<'r> {
+    fn new(node: &'r Binary, lhs: &'r [Row], rhs: &'r [Row], steps: usize, names: NameRemoval) -> Sides<'r> {
         let swapped = matches!(node.matching.cardinality, Cardinality::OneToMany { .. });
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
         let mut numbers = Groups::new(group_key(&node.matching));
@@ -90,7 +91,7 @@ impl<'r> Sides<'r> {
         let mut groups: Vec<Group> = (0..numbers.count()).map(|_| Group::default()).collect();
         many_groups.iter().enumerate().for_each(|(row, group)| groups[*group].many.push(row));
         one_groups.iter().enumerate().for_each(|(row, group)| groups[*group].one.push(row));
-        Sides { node, many, one, swapped, groups, many_groups, one_groups, steps }
+        Sides { node, many, one, swapped, groups, many_groups, one_groups, steps, names }
     }
 
     /// The value that stands in for a missing element of the `one` side. Prometheus takes `fill_right` here and `fill_left`
@@ -166,7 +167,7 @@ impl<'r> Sides<'r> {
             }
             let value = |step: usize| self.result(row.values[step], matched(step).filter(|_| row.has(step))?);
             let values = (0..self.steps).map(|step| value(step).unwrap_or(ABSENT)).collect();
-            Row::new(labels, values).map_or(Ok(()), &mut *out)
+            self.row(labels, values).map_or(Ok(()), &mut *out)
         };
         for one in &group.one {
             let partner = &self.one[*one];
@@ -188,7 +189,13 @@ impl<'r> Sides<'r> {
         let value = |step: usize| (row.has(step) && missing(step)).then(|| self.result(fill, row.values[step])).flatten();
         let values = (0..self.steps).map(|step| value(step).unwrap_or(ABSENT)).collect();
         let labels = group_key(&self.node.matching).labels(&row.labels);
-        Row::new(self.result_labels(&Arc::new(labels), &row.labels), values)
+        self.row(self.result_labels(&Arc::new(labels), &row.labels), values)
+    }
+
+    /// A result; that of `bool` has a name to lose, whatever its operands had.
+    fn row(&self, labels: Arc<Labels>, values: Vec<f64>) -> Option<Row> {
+        let drop_name = self.node.return_bool && self.names == NameRemoval::AtTheEnd;
+        Row::new(labels, values).map(|row| Row { drop_name, ..row })
     }
 
     /// The operator's value, its operands in the order in which the query has them.
@@ -202,7 +209,7 @@ impl<'r> Sides<'r> {
 
     fn result_labels(&self, many: &Arc<Labels>, one: &Labels) -> Arc<Labels> {
         let matching = &self.node.matching;
-        let dropped = changes_meaning(self.node.op) || self.node.return_bool;
+        let dropped = changes_meaning(self.node.op) || (self.node.return_bool && self.names == NameRemoval::AtOnce);
         let labels = if dropped { nameless(many) } else { Arc::clone(many) };
         match &matching.cardinality {
             Cardinality::OneToOne if matching.on => Arc::new(labels.keep(&matching.labels)),

@@ -1,7 +1,5 @@
 //! `and`, `or`, `unless`: which elements stay, decided per step by whether the other side has the element's group.
 
-use std::sync::Arc;
-
 use crate::promql::{Binary, BinaryOp};
 use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
@@ -53,7 +51,7 @@ pub(super) fn set(
     if node.op == BinaryOp::Or {
         let mut left = Presence::of(&lhs, node, evaluator, steps)?;
         for row in rhs {
-            let mut row = Row { labels: Arc::clone(&row.labels), values: row.values.clone() };
+            let mut row = row.clone();
             if left.filter(&mut row, false) {
                 evaluator.budget.hold_row(&row)?;
                 lhs.push(row);

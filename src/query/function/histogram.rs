@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::{Body, Call, Function};
 use crate::model::{Labels, Timestamp};
 use crate::promql::{Expr, SourceRange};
@@ -13,7 +15,7 @@ use crate::query::annotations::ForcedMonotonicity;
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
 use crate::query::go_text;
-use crate::query::row::{ABSENT, Row, merge_equal, nameless};
+use crate::query::row::{ABSENT, NameRemoval, Row, merge_equal};
 use crate::query::steps::Steps;
 
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -63,14 +65,15 @@ fn histograms(evaluator: &mut Evaluator<'_>, arg: &Expr, steps: &Steps) -> Resul
         evaluator.check()?;
         let text = row.labels.get(BUCKET_LABEL);
         let Ok(bound) = text.parse::<f64>() else {
-            evaluator.notes.bad_bucket_label(text, arg.source);
+            let metric = name_to_note(evaluator, &row.labels);
+            evaluator.notes.bad_bucket_label(text, metric, arg.source);
             continue;
         };
         let labels = Labels::drop(&row.labels, &[BUCKET_LABEL]);
         let place = match places.get(&labels) {
             Some(place) => *place,
             None => {
-                histograms.push(Histogram { labels: nameless(&Arc::new(labels.clone())), buckets: Vec::new() });
+                histograms.push(Histogram { labels: Arc::new(labels.clone()), buckets: Vec::new() });
                 places.insert(labels, histograms.len() - 1);
                 histograms.len() - 1
             }
@@ -81,12 +84,17 @@ fn histograms(evaluator: &mut Evaluator<'_>, arg: &Expr, steps: &Steps) -> Resul
     Ok(histograms)
 }
 
+/// The metric's name in notes: where names go at once, an operand may have none any more, and none is said.
+fn name_to_note<'l>(evaluator: &Evaluator<'_>, labels: &'l Labels) -> &'l str {
+    if evaluator.names == NameRemoval::AtTheEnd { labels.metric() } else { "" }
+}
+
 /// One row per histogram, of a function of its buckets at each step where it has any.
 fn each_histogram(
     evaluator: &mut Evaluator<'_>,
     histograms: &[Histogram],
     steps: &Steps,
-    mut f: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
+    mut f: impl FnMut(&Labels, usize, &mut Vec<Bucket>) -> f64,
 ) -> Result<Vec<Row>, QueryError> {
     let mut rows = Vec::with_capacity(histograms.len());
     let mut buckets = Vec::new();
@@ -94,7 +102,7 @@ fn each_histogram(
         evaluator.check()?;
         let value = |step: usize| {
             histogram.at(step, &mut buckets);
-            if buckets.is_empty() { ABSENT } else { f(step, &mut buckets) }
+            if buckets.is_empty() { ABSENT } else { f(&histogram.labels, step, &mut buckets) }
         };
         let values = (0..steps.count).map(value).collect();
         if let Some(row) = Row::new(Arc::clone(&histogram.labels), values) {
@@ -111,7 +119,7 @@ fn histogram_quantile(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<
     let histograms = histograms(evaluator, arg, call.steps)?;
     note_quantiles(evaluator, &qs, call.arg(0)?.source);
     let rows = quantile_rows(evaluator, &histograms, &qs, arg.source, call.steps)?;
-    merge_equal(rows).map(Operand::Vector)
+    evaluator.names.drop_names(rows).map(Operand::Vector)
 }
 
 /// Several quantiles of each histogram, told apart by a label.
@@ -127,6 +135,7 @@ fn histogram_quantiles(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result
             rows.extend(labelled_by_quantile(&row, &qs, label));
         }
     }
+    let rows = evaluator.names.drop_names(rows)?;
     merge_equal(rows).map(Operand::Vector)
 }
 
@@ -160,18 +169,20 @@ fn quantile_rows(
     source: SourceRange,
     steps: &Steps,
 ) -> Result<Vec<Row>, QueryError> {
-    let mut forced: Option<ForcedMonotonicity> = None;
-    let rows = each_histogram(evaluator, histograms, steps, |step, buckets| {
+    let rows_named = evaluator.names == NameRemoval::AtTheEnd;
+    let mut forced: Vec<(SmolStr, ForcedMonotonicity)> = Vec::new();
+    let rows = each_histogram(evaluator, histograms, steps, |labels, step, buckets| {
         let (value, lifted) = bucket_quantile(qs[step], buckets, steps.at(step));
         if let Some(lifted) = lifted {
-            match &mut forced {
-                Some(known) => known.merge(&lifted),
-                None => forced = Some(lifted),
+            let metric = if rows_named { labels.metric() } else { "" };
+            match forced.iter_mut().find(|(name, _)| name == metric) {
+                Some((_, known)) => known.merge(&lifted),
+                None => forced.push((metric.into(), lifted)),
             }
         }
         value
     })?;
-    forced.into_iter().for_each(|forced| evaluator.notes.forced_monotonicity(forced, source));
+    forced.into_iter().for_each(|(metric, forced)| evaluator.notes.forced_monotonicity(forced, &metric, source));
     Ok(rows)
 }
 
@@ -244,9 +255,9 @@ fn histogram_fraction(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<
     let lower = evaluator.scalar(call.arg(0)?, call.steps)?;
     let upper = evaluator.scalar(call.arg(1)?, call.steps)?;
     let histograms = histograms(evaluator, call.arg(2)?, call.steps)?;
-    let fraction = |step: usize, buckets: &mut Vec<Bucket>| bucket_fraction(lower[step], upper[step], buckets);
+    let fraction = |_: &Labels, step: usize, buckets: &mut Vec<Bucket>| bucket_fraction(lower[step], upper[step], buckets);
     let rows = each_histogram(evaluator, &histograms, call.steps, fraction)?;
-    merge_equal(rows).map(Operand::Vector)
+    evaluator.names.drop_names(rows).map(Operand::Vector)
 }
 
 /// The share of observations between two values.

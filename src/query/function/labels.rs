@@ -5,9 +5,10 @@ use std::sync::Arc;
 use regex::RegexBuilder;
 
 use super::{Body, Call, Function};
+use crate::model::METRIC_NAME;
 use crate::query::error::QueryError;
-use crate::query::evaluate::{Evaluator, Operand};
-use crate::query::row::merge_equal;
+use crate::query::evaluate::{Evaluator, Operand, is_label};
+use crate::query::row::{Row, merge_equal};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function { name: "label_join", body: Body::Whole(label_join) },
@@ -33,7 +34,7 @@ fn label_replace(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Opera
         if let Some(captures) = regex.captures(row.labels.get(origin)) {
             let mut value = String::new();
             captures.expand(replacement, &mut value);
-            row.labels = Arc::new(row.labels.with(target, &value));
+            relabel(row, target, &value);
         }
     }
     merge_equal(rows).map(Operand::Vector)
@@ -48,14 +49,20 @@ fn label_join(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand,
     let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
     for row in &mut rows {
         let values: Vec<&str> = origins.iter().map(|origin| row.labels.get(origin)).collect();
-        row.labels = Arc::new(row.labels.with(target, &values.join(separator)));
+        let joined = values.join(separator);
+        relabel(row, target, &joined);
     }
     merge_equal(rows).map(Operand::Vector)
 }
 
-/// Any text but the empty one is a label's name.
+/// Sets a label. A name that is set stays.
+fn relabel(row: &mut Row, target: &str, value: &str) {
+    row.labels = Arc::new(row.labels.with(target, value));
+    row.drop_name &= target != METRIC_NAME;
+}
+
 fn check_name(name: &str, role: &str, function: &str) -> Result<(), QueryError> {
-    if name.is_empty() {
+    if !is_label(name) {
         return Err(QueryError::execution(format!("invalid {role} label name in {function}(): {name}")));
     }
     Ok(())

@@ -1,18 +1,19 @@
 //! Functions: one slice, read by dispatch.
 //!
-//! Functions a view can keep are in `crate::function::range` and called from there; what stands here is everything else. To
-//! add one: an entry in the slice of the file it belongs to, or a file with an entry of its own.
+//! Functions of a window's samples alone are in `crate::function::range`, where the stream finds them too; what stands here is
+//! everything else. To add one: an entry in the slice of the file it belongs to, or a file with an entry of its own.
 
 mod absent;
 mod date;
 mod histogram;
 mod labels;
 mod math;
+mod native;
+mod predict;
 mod scalars;
 mod smoothing;
 mod sort;
 mod timestamp;
-mod window;
 
 use date::Civil;
 
@@ -20,10 +21,10 @@ use super::counters::looks_like_counter;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
 use super::range_vector::{DependsOn, MetricName, WindowAt, is_range_vector};
-use super::row::{Row, drop_names};
+use super::row::Row;
 use super::steps::Steps;
-use crate::function::{RangeFunction, range_function};
-use crate::promql::{Expr, SourceRange};
+use crate::function::{RangeFunction, window_function};
+use crate::promql::{Expr, ExprKind, RangeEdge, SourceRange, ValueType};
 
 /// A registry entry.
 pub(super) struct Function {
@@ -72,11 +73,12 @@ static FUNCTIONS: &[&[Function]] = &[
     histogram::FUNCTIONS,
     labels::FUNCTIONS,
     math::FUNCTIONS,
+    native::FUNCTIONS,
+    predict::FUNCTIONS,
     scalars::FUNCTIONS,
     smoothing::FUNCTIONS,
     sort::FUNCTIONS,
     timestamp::FUNCTIONS,
-    window::FUNCTIONS,
 ];
 
 /// The values of `name(args)`.
@@ -88,7 +90,8 @@ pub(super) fn call(
     steps: &Steps,
 ) -> Result<Operand, QueryError> {
     let call = Call { args, source, steps };
-    if let Some(entry) = range_function(name) {
+    args.iter().try_for_each(|arg| check_edge(name, arg))?;
+    if let Some(entry) = window_function(name) {
         return registered(evaluator, entry, &call).map(Operand::Vector);
     }
     let found = FUNCTIONS.iter().flat_map(|slice| slice.iter()).find(|function| function.name == name);
@@ -107,6 +110,21 @@ pub(super) fn call(
         Body::Date(f) => date::each(evaluator, &call, f),
         Body::Whole(f) => f(evaluator, &call),
     }
+}
+
+/// Which functions take which modifier of a range's edges.
+fn check_edge(function: &str, arg: &Expr) -> Result<(), QueryError> {
+    let ExprKind::Modified(modified) = &arg.peel().kind else { return Ok(()) };
+    let (Some(edge), ValueType::Matrix) = (modified.edge, modified.plain.value_type()) else { return Ok(()) };
+    let takers: &[&str] = match edge {
+        RangeEdge::Anchored => &["changes", "delta", "increase", "rate", "resets"],
+        RangeEdge::Smoothed => &["delta", "increase", "rate"],
+    };
+    if takers.contains(&function) {
+        return Ok(());
+    }
+    let (word, takers) = (edge.word(), takers.join(", "));
+    Err(QueryError::execution(format!("{word} modifier can only be used with: {takers} - not with {function}")))
 }
 
 /// A function over windows from the registry that the stream folds with.
@@ -143,7 +161,7 @@ fn counters(
             noted = Some(metric);
         }
     }
-    super::row::drop_names_of_distinct(rows)
+    evaluator.names.drop_names_of_distinct(rows)
 }
 
 fn each_value(
@@ -153,7 +171,7 @@ fn each_value(
 ) -> Result<Operand, QueryError> {
     let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
     rows.retain_mut(|row| row.update(&mut f));
-    drop_names(rows).map(Operand::Vector)
+    evaluator.names.drop_names(rows).map(Operand::Vector)
 }
 
 fn each_window(
@@ -179,15 +197,26 @@ fn each_window(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::range::{OTHER_RANGE_FUNCTIONS, RANGE_FUNCTIONS};
+    use crate::promql::SIGNATURES;
 
     #[test]
     fn functions_are_named_once_in_lower_case() {
         let mut names: Vec<&str> = FUNCTIONS.iter().flat_map(|slice| slice.iter()).map(|f| f.name).collect();
-        names.extend(crate::function::range::RANGE_FUNCTIONS.iter().map(|entry| entry.name));
+        names.extend(RANGE_FUNCTIONS.iter().chain(OTHER_RANGE_FUNCTIONS).map(|entry| entry.name));
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
         assert!(names.iter().all(|name| *name == name.to_lowercase()));
+    }
+    /// What README says is not evaluated here, and no other.
+    #[test]
+    fn every_function_of_the_parser_is_known_or_named_as_not_evaluated() {
+        let known = |name: &str| {
+            window_function(name).is_some() || FUNCTIONS.iter().flat_map(|slice| slice.iter()).any(|f| f.name == name)
+        };
+        let unknown: Vec<&str> = SIGNATURES.iter().map(|row| row.name).filter(|name| !known(name)).collect();
+        assert_eq!(unknown, ["info", "start_timestamp"]);
     }
 }

@@ -1,8 +1,8 @@
 //! double_exponential_smoothing, and quantile_over_time with its warning.
 
 use super::{Body, Call, Function};
+use crate::function::quantile::quantile;
 use crate::model::Sample;
-use crate::query::aggregate::quantile;
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
 use crate::query::range_vector::{DependsOn, MetricName};

@@ -4,7 +4,6 @@ use super::{Body, Call, Function, each_value};
 use crate::promql::ExprKind;
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
-use crate::query::row::drop_names;
 use crate::query::select::Reading;
 
 pub(super) static FUNCTIONS: &[Function] = &[Function { name: "timestamp", body: Body::Whole(timestamp) }];
@@ -14,7 +13,7 @@ fn timestamp(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, 
     match &call.arg(0)?.peel().kind {
         ExprKind::Vector(selector) => {
             let rows = evaluator.instant_readings(selector, call.steps, Reading::Time)?;
-            drop_names(rows).map(Operand::Vector)
+            evaluator.names.drop_names(rows).map(Operand::Vector)
         }
         _ => each_value(evaluator, call, |step, _| Some(call.steps.at(step).seconds())),
     }

@@ -2,8 +2,9 @@
 
 use regex::Regex;
 
-use super::parse::{duration, native_histogram};
+use super::parse::duration;
 use crate::model::{Labels, Timestamp};
+use crate::query::NATIVE_HISTOGRAM;
 use crate::query::load::{SeriesLine, quoted_text, series_line, value};
 
 /// Everything the lines under an `eval` say.
@@ -133,7 +134,7 @@ impl Expectation {
 
     fn value_line(&mut self, line: &str) -> Result<(), String> {
         if line.contains("{{") {
-            self.unsupported = Some(native_histogram());
+            self.unsupported = Some(NATIVE_HISTOGRAM.to_owned());
             return Ok(());
         }
         if let Some(scalar) = value(line) {
@@ -156,7 +157,7 @@ impl Expectation {
             ExpectedValue::Series(series) | ExpectedValue::RangeVector { series, .. } => series.as_slice(),
             ExpectedValue::Scalar(_) | ExpectedValue::String(_) => &[],
         };
-        series.iter().map(|(labels, _)| labels)
+        series.iter().map(|line| &line.labels)
     }
 }
 

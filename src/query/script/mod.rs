@@ -12,7 +12,8 @@ pub use parse::parse;
 pub use run::{Outcome, Verdict, run};
 
 use super::load::SeriesLine;
-use crate::model::Timestamp;
+use super::memory::MemorySource;
+use crate::model::{Labels, Timestamp};
 
 /// A script's commands in order.
 #[derive(Debug, Default)]
@@ -34,8 +35,21 @@ pub struct LoadCommand {
     /// Milliseconds between items.
     pub gap_ms: i64,
     pub series: Vec<SeriesLine>,
-    /// Metrics that the script also loads as native histograms, which are not kept.
-    pub native_histograms: Vec<String>,
+    /// Native histograms that are also made of the classic ones.
+    pub native_histograms: Vec<(Labels, Vec<Timestamp>)>,
+    /// Series that have start timestamps, which are not kept.
+    pub start_timestamps: Vec<Labels>,
+}
+
+impl LoadCommand {
+    /// Adds what is loaded to the series there are.
+    pub fn into_source(&self, source: &mut MemorySource) {
+        self.series.iter().for_each(|line| source.add_line(line, self.gap_ms));
+        for (labels, times) in &self.native_histograms {
+            source.add_histograms(labels.clone(), times.clone());
+        }
+        self.start_timestamps.iter().for_each(|labels| source.note_start_timestamps(labels.clone()));
+    }
 }
 
 /// `eval ...` and what it must give.

@@ -3,8 +3,8 @@
 use super::expectation::Expectation;
 use super::{Command, EvalCommand, EvalTime, LoadCommand, Script};
 use crate::model::time::parse_duration;
-use crate::model::{METRIC_NAME, Timestamp};
-use crate::query::load::{NATIVE_HISTOGRAM, series, series_line, value};
+use crate::model::{Labels, METRIC_NAME, Timestamp};
+use crate::query::load::{SeriesLine, samples, series, series_line, value};
 
 /// A command's first line and the lines of its block, each with its number counted from 1.
 struct Block<'t> {
@@ -67,24 +67,27 @@ fn load(gap: &str, lines: &[(usize, &str)], with_native: bool) -> Result<LoadCom
     for (number, line) in lines {
         let (labels, rest) = series(line).map_err(|error| format!("{error} (line {number})"))?;
         if rest.starts_with("@st") {
-            continue; // start timestamps are not used, as in a Prometheus of default settings
-        }
-        if rest.contains("{{") {
-            load.native_histograms.push(labels.get(METRIC_NAME).to_owned());
+            load.start_timestamps.push(labels);
             continue;
         }
-        if with_native {
-            let metric = labels.metric();
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix));
-            load.native_histograms.extend(base.map(str::to_owned));
-        }
         let series = series_line(line).map_err(|error| format!("{error} (line {number})"))?;
-        match load.series.iter_mut().find(|known| known.0 == series.0) {
+        match load.series.iter_mut().find(|known| known.labels == series.labels) {
             Some(known) => *known = series,
             None => load.series.push(series),
         }
     }
+    if with_native {
+        load.native_histograms = load.series.iter().filter_map(|series| native_of(series, load.gap_ms)).collect();
+    }
     Ok(load)
+}
+
+/// The native histogram that a part of a classic one adds to, and when.
+fn native_of(series: &SeriesLine, gap_ms: i64) -> Option<(Labels, Vec<Timestamp>)> {
+    let metric = series.labels.metric();
+    let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix))?;
+    let times = samples(&series.items, gap_ms).into_iter().map(|sample| sample.t).collect();
+    Some((series.labels.with(METRIC_NAME, base).with("le", ""), times))
 }
 
 /// `instant [at T] QUERY` or `range from A to B step S QUERY`.
@@ -116,9 +119,4 @@ fn eval_head(text: &str) -> Result<(EvalTime, String), String> {
 pub(super) fn duration(text: &str) -> Result<i64, String> {
     let seconds = value(text).filter(|seconds| seconds.is_finite()).ok_or_else(|| format!("bad duration {text:?}"))?;
     Ok((seconds * 1000.0).round() as i64)
-}
-
-/// The words of messages about what is not supported.
-pub(super) fn native_histogram() -> String {
-    format!("unsupported: {NATIVE_HISTOGRAM}")
 }

@@ -3,27 +3,43 @@
 //! What no view answers goes there byte for byte, and its answer comes back byte for byte. Only the read paths of
 //! Prometheus' API are forwarded.
 
+mod answers;
+mod contact;
+mod form;
+mod identity;
+
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::json;
-use crate::model::{Labels, Sample, Timestamp};
-use crate::query::{MatrixSeries, VectorPoint};
+use crate::model::Timestamp;
+use crate::query::VectorPoint;
+
+pub use answers::RangeAnswer;
+pub use contact::{Contact, Purpose};
+pub use form::encode_form;
+pub use identity::{Identity, Kind};
 
 /// The most bytes of an upstream answer that is read here rather than passed through.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
 /// A client of upstream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Upstream {
     client: reqwest::Client,
     /// Without a slash at its end.
     url: String,
     headers: Vec<(HeaderName, String)>,
+    /// What it was configured to be; asked of it otherwise.
+    told: Option<Kind>,
+    identity: ArcSwapOption<Identity>,
+    contact: Contact,
 }
 
 /// A request as it came in, to be sent on as it is.
@@ -69,11 +85,30 @@ impl Upstream {
             Ok((parsed, value.clone()))
         };
         let headers = headers.iter().map(named).collect::<Result<_, String>>()?;
-        Ok(Upstream { client, url: url.trim_end_matches('/').to_owned(), headers })
+        let url = url.trim_end_matches('/').to_owned();
+        let (identity, contact) = (ArcSwapOption::empty(), Contact::default());
+        Ok(Upstream { client, url, headers, told: None, identity, contact })
+    }
+
+    /// The same, told what it is instead of asking it.
+    #[must_use]
+    pub fn told(self, kind: Option<Kind>) -> Upstream {
+        let identity = kind.map(|kind| Arc::new(Identity { kind: Some(kind), version: None }));
+        Upstream { told: kind, identity: ArcSwapOption::from(identity), ..self }
+    }
+
+    /// How many requests were made, and how the last ones went.
+    pub fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// What it is, as far as that is known.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
     }
 
     /// Sends a request on and streams the answer back.
-    pub async fn forward(&self, incoming: &Incoming) -> Response {
+    pub async fn forward(&self, incoming: &Incoming, purpose: Purpose) -> Response {
         let mut request = self.client.request(incoming.method.clone(), format!("{}{}", self.url, incoming.path));
         for (name, value) in &incoming.headers {
             if !HOP_BY_HOP.contains(&name.as_str()) {
@@ -83,7 +118,7 @@ impl Upstream {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        match request.body(incoming.body.clone()).send().await {
+        match self.send(request.body(incoming.body.clone()), purpose).await {
             Ok(answer) => passed_on(answer),
             Err(error) => unreachable_answer(&error),
         }
@@ -106,44 +141,48 @@ impl Upstream {
             ("end", json::seconds(end)),
             ("step", json::seconds(Timestamp(step_ms))),
         ];
-        let answer: Answer<MatrixData> = self.ask(headers, path, &form).await?;
-        let series = answer.data.result.into_iter().map(|series| MatrixSeries {
-            labels: std::sync::Arc::new(Labels::from_pairs(series.metric)),
-            points: series.values.into_iter().filter_map(sample).collect(),
-        });
-        Ok(RangeAnswer { series: series.collect(), warnings: answer.warnings, infos: answer.infos })
+        let answer: answers::Answer<answers::MatrixData> = self.ask(headers, path, &form, Purpose::Stitched).await?;
+        answer.range()
     }
 
     /// An instant query of our own that gives a vector.
     ///
     /// # Errors
     /// What upstream or the way there said.
-    pub async fn instant(&self, tenant: &str, query: &str, at: Timestamp) -> Result<Vec<VectorPoint>, String> {
+    pub async fn instant(
+        &self,
+        tenant: &str,
+        query: &str,
+        at: Timestamp,
+        purpose: Purpose,
+    ) -> Result<Vec<VectorPoint>, String> {
         let mut headers = HeaderMap::new();
         if let (false, Ok(value)) = (tenant.is_empty(), tenant.parse()) {
             headers.insert("X-Scope-OrgID", value);
         }
         let form = [("query", query.to_owned()), ("time", json::seconds(at))];
-        let answer: Answer<VectorData> = self.ask(&headers, "/api/v1/query", &form).await?;
-        let points = answer.data.result.into_iter().filter_map(|series| {
-            Some(VectorPoint {
-                labels: std::sync::Arc::new(Labels::from_pairs(series.metric)),
-                sample: sample(series.value)?,
-            })
-        });
-        Ok(points.collect())
+        let answer: answers::Answer<answers::VectorData> = self.ask(&headers, "/api/v1/query", &form, purpose).await?;
+        answer.vector()
     }
 
-    /// What upstream calls its version.
+    /// Asks it what it is, and remembers that. What was told goes before what it says.
     ///
     /// # Errors
     /// What upstream or the way there said.
-    pub async fn version(&self) -> Result<String, String> {
-        let url = format!("{}/api/v1/status/buildinfo", self.url);
-        let answer = self.client.get(url).send().await.map_err(|error| format!("upstream cannot be asked: {error}"))?;
-        let body = answer.bytes().await.map_err(|error| format!("upstream's answer broke off: {error}"))?;
-        let info: serde_json::Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-        Ok(info["data"]["version"].as_str().unwrap_or("unknown").to_owned())
+    pub async fn identify(&self) -> Result<Arc<Identity>, String> {
+        let mut request = self.client.get(format!("{}/api/v1/status/buildinfo", self.url));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let answer = self.send(request, Purpose::Identified).await;
+        let answer = answer.map_err(|error| format!("upstream cannot be asked: {error}"))?;
+        let body = read(answer).await?;
+        let info: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| format!("its buildinfo is not JSON: {error}"))?;
+        let found = Identity::of_build_info(&info["data"]);
+        let identity = Arc::new(Identity { kind: self.told.or(found.kind), ..found });
+        self.identity.store(Some(Arc::clone(&identity)));
+        Ok(identity)
     }
 
     async fn ask<T: for<'de> Deserialize<'de>>(
@@ -151,6 +190,7 @@ impl Upstream {
         headers: &HeaderMap,
         path: &str,
         form: &[(&str, String)],
+        purpose: Purpose,
     ) -> Result<T, String> {
         let mut request = self.client.post(format!("{}{path}", self.url));
         for (name, value) in headers {
@@ -163,84 +203,39 @@ impl Upstream {
             request = request.header(name, value);
         }
         let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(encode_form(form));
-        let answer = request.send().await.map_err(|error| format!("upstream cannot be asked: {error}"))?;
+        let answer = self.send(request, purpose).await.map_err(|error| format!("upstream cannot be asked: {error}"))?;
         let status = answer.status();
-        let length = answer.content_length().unwrap_or_default();
-        if length > ANSWER_BYTES_MAX as u64 {
-            return Err(format!("upstream's answer of {length} bytes is larger than {ANSWER_BYTES_MAX}"));
-        }
-        let body = answer.bytes().await.map_err(|error| format!("upstream's answer broke off: {error}"))?;
+        let body = read(answer).await?;
         if !status.is_success() {
             let text = String::from_utf8_lossy(&body);
             return Err(format!("upstream answered {status}: {}", text.chars().take(300).collect::<String>()));
         }
         serde_json::from_slice(&body).map_err(|error| format!("upstream's answer cannot be read: {error}"))
     }
+
+    async fn send(&self, request: reqwest::RequestBuilder, purpose: Purpose) -> Result<reqwest::Response, reqwest::Error> {
+        self.contact.asked(purpose);
+        let answer = request.send().await;
+        self.contact.ended(answer.as_ref().err());
+        answer
+    }
 }
 
-/// Matrix and annotations of an upstream answer.
-#[derive(Debug, Default)]
-pub struct RangeAnswer {
-    pub series: Vec<MatrixSeries>,
-    pub warnings: Vec<String>,
-    pub infos: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Answer<D> {
-    data: D,
-    #[serde(default)]
-    warnings: Vec<String>,
-    #[serde(default)]
-    infos: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct MatrixData {
-    result: Vec<MatrixOf>,
-}
-
-#[derive(Deserialize)]
-struct MatrixOf {
-    metric: std::collections::BTreeMap<String, String>,
-    values: Vec<(f64, String)>,
-}
-
-#[derive(Deserialize)]
-struct VectorData {
-    result: Vec<VectorOf>,
-}
-
-#[derive(Deserialize)]
-struct VectorOf {
-    metric: std::collections::BTreeMap<String, String>,
-    value: (f64, String),
-}
-
-fn sample((t, v): (f64, String)) -> Option<Sample> {
-    let v = match v.as_str() {
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().ok()?,
-    };
-    Some(Sample { t: Timestamp::from_seconds(t)?, v })
-}
-
-/// A form body.
-pub fn encode_form(pairs: &[(&str, String)]) -> String {
-    let encoded = pairs.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)));
-    encoded.collect::<Vec<_>>().join("&")
-}
-
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
+/// A body that is read here, which has a bound whether or not its length was said before.
+async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, String> {
+    let too_large = || format!("upstream's answer is larger than {ANSWER_BYTES_MAX} bytes");
+    if answer.content_length().unwrap_or_default() > ANSWER_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => return Err(too_large()),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(format!("upstream's answer broke off: {error}")),
         }
     }
-    out
 }
 
 fn passed_on(answer: reqwest::Response) -> Response {
@@ -267,14 +262,6 @@ fn unreachable_answer(error: &reqwest::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn forms_are_encoded_so_that_they_decode_to_the_same() {
-        let form = [("query", "sum(rate(x{a=\"b&c\"}[5m])) + 1%é".to_owned()), ("step", "15".to_owned())];
-        let params = super::super::params::Params::parse("", encode_form(&form).as_bytes());
-        assert_eq!(params.get("query"), Some(form[0].1.as_str()));
-        assert_eq!(params.get("step"), Some("15"));
-    }
 
     #[test]
     fn bad_urls_are_refused_with_a_remedy() {

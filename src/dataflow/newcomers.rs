@@ -1,0 +1,170 @@
+//! What new senders uncover: the windows that reach back before they first wrote (semantics.md S3, `sender-new`).
+//!
+//! What a sender saw before it first wrote, upstream may have and the log has not. A sender's first time is the least over
+//! the partitions, which are read side by side; so a grid point T is judged by the first records that were logged by
+//! T + max_delay, when T is final: no later one can hold a sample that counts at T. That makes coverage a function of the
+//! log, whatever was read first. Keeps: per sender one first record a partition, per view the senders that feed it.
+
+use std::collections::{HashMap, HashSet};
+
+use smol_str::SmolStr;
+
+use crate::model::{LogTime, SenderSeen, Tenant, Timestamp};
+use crate::plan::View;
+
+/// A sender of a tenant.
+pub type Sender = (Tenant, SmolStr);
+
+/// `[from, to)` of a view.
+pub type Interval = (Timestamp, Timestamp);
+
+/// The first records of one sender, at most one a partition, by log time: its log time and least sample time.
+#[derive(Clone, Debug, Default)]
+pub struct FirstTimes(Vec<(LogTime, Timestamp)>);
+
+impl FirstTimes {
+    fn add(&mut self, log_time: LogTime, first: Timestamp) {
+        let place = self.0.partition_point(|(other, _)| *other <= log_time);
+        self.0.insert(place, (log_time, first));
+    }
+
+    /// The stretches before `end` whose windows reach back before the sender's first time, as it was known at each instant.
+    fn uncovered(&self, view: &View, end: Timestamp) -> Vec<Interval> {
+        let (window_ms, max_delay_ms) = (view.shape.window_ms, view.max_delay_ms);
+        let mut least = Timestamp::MAX;
+        let mut stretches = Vec::new();
+        for (at, (log_time, first)) in self.0.iter().enumerate() {
+            least = least.min(*first);
+            let known_from = *log_time - max_delay_ms;
+            let known_to = self.0.get(at + 1).map_or(Timestamp::MAX, |(next, _)| *next - max_delay_ms);
+            let (from, to) = (least.max(known_from), (least + window_ms).min(known_to).min(end));
+            if from < to {
+                stretches.push((from, to));
+            }
+        }
+        stretches
+    }
+
+    /// The least first time known at a log time.
+    fn known_at(&self, log_time: LogTime) -> Option<Timestamp> {
+        self.0.iter().take_while(|(other, _)| *other <= log_time).map(|(_, first)| *first).min()
+    }
+}
+
+/// The first times of all senders known, by sender.
+#[derive(Debug, Default)]
+pub struct Senders(HashMap<Sender, FirstTimes>);
+
+impl Senders {
+    /// `known` are the senders of the commit that is resumed.
+    pub fn new(known: &[SenderSeen]) -> Senders {
+        let mut senders = Senders::default();
+        known.iter().for_each(|seen| drop(senders.add(seen)));
+        senders
+    }
+
+    /// Takes a first record; gives whose it is.
+    pub fn add(&mut self, seen: &SenderSeen) -> Sender {
+        let sender = (seen.tenant.clone(), seen.sender.clone());
+        self.0.entry(sender.clone()).or_default().add(seen.log_time, seen.first);
+        sender
+    }
+}
+
+/// The senders that feed one view.
+#[derive(Debug, Default)]
+pub struct Newcomers {
+    fed: HashSet<Sender>,
+    /// Those whose first window may not be over; as many as are new at a time.
+    fresh: HashSet<Sender>,
+}
+
+impl Newcomers {
+    /// A sender feeds the view: gives what that uncovers of the grid points before `next`, which are emitted already.
+    pub fn feed(&mut self, sender: Sender, senders: &Senders, view: &View, next: Timestamp) -> Vec<Interval> {
+        let Some(first_times) = senders.0.get(&sender).filter(|_| !self.fed.contains(&sender)) else { return Vec::new() };
+        self.fresh.insert(sender.clone());
+        self.fed.insert(sender);
+        first_times.uncovered(view, next)
+    }
+
+    /// A sender wrote into another partition for the first time. Grid points emitted already do not depend on it.
+    pub fn seen(&mut self, sender: &Sender) {
+        if self.fed.contains(sender) {
+            self.fresh.insert(sender.clone());
+        }
+    }
+
+    /// Whether new senders uncover a grid point, which is final now. Grid points are judged in order.
+    pub fn uncover(&mut self, t: Timestamp, senders: &Senders, view: &View) -> bool {
+        let mut uncovered = false;
+        self.fresh.retain(|sender| {
+            let first = senders.0.get(sender).and_then(|times| times.known_at(t + view.max_delay_ms));
+            let over = first.is_some_and(|first| t >= first + view.shape.window_ms);
+            uncovered |= first.is_some_and(|first| first <= t) && !over;
+            !over
+        });
+        uncovered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PartitionId;
+    use crate::plan::normalize;
+    use crate::promql::parse;
+
+    fn view(window: &str) -> View {
+        let (shape, _) = normalize(&parse(&format!("sum(rate(x[{window}]))")).unwrap()).unwrap();
+        View::new(Tenant::default(), shape, 10_000, 30_000)
+    }
+
+    fn seen(partition: u16, log_time_s: i64, first_s: i64) -> SenderSeen {
+        SenderSeen {
+            tenant: Tenant::default(),
+            sender: "s".into(),
+            partition: PartitionId(partition),
+            first: Timestamp(first_s * 1000),
+            log_time: Timestamp(log_time_s * 1000),
+        }
+    }
+
+    /// Which of the grid points 0, 10 .. 190 seconds are uncovered, when all is known from the start and when it comes bit by bit.
+    #[track_caller]
+    fn check(window: &str, first_records: &[SenderSeen], expected_s: &[i64]) {
+        let (view, key) = (view(window), (Tenant::default(), SmolStr::from("s")));
+        let grid = (0..20).map(|step| Timestamp(step * 10_000));
+        let all = Senders::new(first_records);
+        let at_once = Newcomers::default().feed(key.clone(), &all, &view, Timestamp(200_000));
+        let inside = |t: &Timestamp| at_once.iter().any(|(from, to)| from <= t && t < to);
+        let seconds = |points: Vec<Timestamp>| points.into_iter().map(|t| t.0 / 1000).collect::<Vec<_>>();
+        assert_eq!(seconds(grid.clone().filter(inside).collect()), expected_s, "told afterwards");
+
+        let (mut senders, mut newcomers, mut told) = (Senders::default(), Newcomers::default(), 0);
+        let mut uncovered = Vec::new();
+        for t in grid {
+            while told < first_records.len() && first_records[told].log_time <= t + view.max_delay_ms {
+                newcomers.seen(&senders.add(&first_records[told]));
+                newcomers.feed(key.clone(), &senders, &view, t);
+                told += 1;
+            }
+            if newcomers.uncover(t, &senders, &view) {
+                uncovered.push(t);
+            }
+        }
+        assert_eq!(seconds(uncovered), expected_s, "told as records come");
+    }
+
+    #[test]
+    fn a_window_after_the_least_first_time_that_was_known_in_time() {
+        check("30s", &[seen(0, 45, 40)], &[40, 50, 60]);
+        check("30s", &[seen(0, 45, 40), seen(1, 46, 30)], &[30, 40, 50]);
+        check("30s", &[seen(0, 45, 40), seen(1, 46, 50)], &[40, 50, 60]);
+        // It was logged too late to count before 170.
+        check("30s", &[seen(0, 45, 40), seen(1, 200, 30)], &[40, 50, 60]);
+        check("30s", &[seen(0, 45, 40), seen(1, 200, 170)], &[40, 50, 60]);
+        // Known in time for 50 and later only, where its window still is.
+        check("60s", &[seen(0, 45, 40), seen(1, 75, 20)], &[40, 50, 60, 70]);
+    }
+}

@@ -1,0 +1,13 @@
+//! The oldest value in the window.
+
+use super::RangeFunction;
+
+pub static FIRST_OVER_TIME: RangeFunction = RangeFunction {
+    name: "first_over_time",
+    doc: "The oldest value in the window.",
+    version: 1,
+    eval: |samples, _| samples.first().map(|sample| sample.v),
+    counter: false,
+    keeps_metric_name: true,
+    scaled_from: None,
+};

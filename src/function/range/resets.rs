@@ -1,0 +1,14 @@
+//! How often the value is less than the one before it.
+
+use super::RangeFunction;
+use super::pairs::pairs;
+
+pub static RESETS: RangeFunction = RangeFunction {
+    name: "resets",
+    doc: "How often the value is less than the one before it.",
+    version: 1,
+    eval: |samples, _| Some(pairs(samples, |a, b| b < a)),
+    counter: false,
+    keeps_metric_name: false,
+    scaled_from: None,
+};

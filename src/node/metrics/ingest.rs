@@ -1,0 +1,57 @@
+//! What came in: remote write and scrapes.
+
+use std::sync::atomic::Ordering;
+
+use super::{Family, counter, gauge, one};
+use crate::ingest::limits::RefusalReason;
+use crate::node::assembly::Node;
+
+pub(super) fn families(node: &Node) -> Vec<Family> {
+    let counters = node.gateway.counters();
+    let refused = RefusalReason::ALL
+        .iter()
+        .map(|reason| (vec![("reason", reason.slug().to_owned())], (counters.refused(*reason) as f64).into()));
+    vec![
+        counter(
+            "prefold_ingest_samples",
+            "Samples taken and durable; worry when it stands still while senders send.",
+            one(counters.samples.load(Ordering::Relaxed) as f64),
+        ),
+        counter(
+            "prefold_ingest_requests",
+            "Remote-write requests taken.",
+            one(counters.requests.load(Ordering::Relaxed) as f64),
+        ),
+        counter(
+            "prefold_ingest_refused",
+            "Series, samples or requests not taken, by reason; worry when it grows: views are uncovered over what was refused.",
+            refused.collect(),
+        ),
+        gauge("prefold_ingest_cached_series", "Label sets the gateway remembers.", one(node.gateway.cached_series() as f64)),
+    ]
+}
+
+pub(super) fn scrapes(node: &Node) -> Vec<Family> {
+    let counters = &node.scrape_counters;
+    let of = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed) as f64);
+    vec![
+        counter("prefold_scrapes", "Scrapes made, failed ones too.", of(&counters.scrapes)),
+        counter(
+            "prefold_scrapes_failed",
+            "Scrapes that failed; worry when it grows: up is 0 for a target.",
+            of(&counters.failed),
+        ),
+        counter("prefold_scrape_samples", "Samples in what was scraped.", of(&counters.samples)),
+        counter("prefold_scrape_exemplars_refused", "Exemplars in what was scraped; none is kept.", of(&counters.exemplars)),
+        counter(
+            "prefold_scrape_duplicates",
+            "Second samples of a series in one scrape; the first stays.",
+            of(&counters.duplicates),
+        ),
+        counter(
+            "prefold_scrape_batches_lost",
+            "Scrapes whose samples the log never took; worry at any.",
+            of(&counters.batches_lost),
+        ),
+    ]
+}

@@ -1,0 +1,78 @@
+//! The log, and how far it has been folded.
+
+use std::sync::atomic::Ordering;
+
+use super::{Family, Number, Values, counter, distribution, gauge, one};
+use crate::model::{PartitionId, Timestamp};
+use crate::node::assembly::Node;
+
+pub(super) fn families(node: &Node) -> Vec<Family> {
+    let stats = node.log.stats();
+    let oldest = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition)).first_log_time);
+    let senders = node.senders().len();
+    vec![
+        gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
+        counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),
+        counter("prefold_log_appended_bytes", "Bytes written to the log.", one(stats.appended_bytes as f64)),
+        counter(
+            "prefold_log_syncs",
+            "Syncs of the log; appends per sync is how well group commit works.",
+            one(stats.syncs as f64),
+        ),
+        counter(
+            "prefold_log_append_failures",
+            "Appends that failed; worry at any: senders were told to come again.",
+            one(stats.append_failures as f64),
+        ),
+        distribution(
+            "prefold_log_append_duration_seconds",
+            "How long an append took, its sync included; worry when most take over a second: the disk is too slow.",
+            vec![(Vec::new(), Number::Distribution(node.append_duration.clone()))],
+        ),
+        gauge(
+            "prefold_replay_remaining_records",
+            "Records of the log not yet folded; worry when it grows for minutes.",
+            one(node.stream_status().records_ahead.load(Ordering::Relaxed) as f64),
+        ),
+        gauge("prefold_log_partitions", "Partitions of the log.", one(f64::from(node.log.partitions()))),
+        counter(
+            "prefold_fold_samples",
+            "Samples read from the log; worry when it stands still while prefold_ingest_samples_total grows.",
+            one(node.stream_status().folded.samples() as f64),
+        ),
+        gauge("prefold_senders", "Senders known.", one(senders as f64)),
+        gauge(
+            "prefold_sender_progress_timestamp_seconds",
+            "The newest sample of a sender that was folded, for the first 200 senders; worry when it lags the clock by minutes.",
+            sender_progress(node),
+        ),
+        gauge(
+            "prefold_log_time_timestamp_seconds",
+            "Log time that has been folded; worry when it lags the clock.",
+            one(node.stream_status().log_time.load(Ordering::Relaxed) as f64 / 1000.0),
+        ),
+        gauge(
+            "prefold_log_oldest_timestamp_seconds",
+            "The log time from which on every partition is whole; worry when windows plus downtime reach behind it.",
+            one(seconds_of(oldest.max().unwrap_or(Timestamp::MIN))),
+        ),
+        gauge(
+            "prefold_log_newest_timestamp_seconds",
+            "The newest log time appended, of the first partition.",
+            one(seconds_of(node.log.extent(PartitionId(0)).newest_log_time)),
+        ),
+    ]
+}
+
+fn seconds_of(t: Timestamp) -> f64 {
+    if t == Timestamp::MIN { 0.0 } else { t.seconds() }
+}
+
+fn sender_progress(node: &Node) -> Values {
+    let senders = node.stream_status().folded.senders();
+    let label = |tenant: &str, sender: &str| match tenant {
+        "" => vec![("sender", sender.to_owned())],
+        tenant => vec![("sender", sender.to_owned()), ("tenant", tenant.to_owned())],
+    };
+    senders.iter().map(|((tenant, sender), newest)| (label(tenant, sender), newest.seconds().into())).collect()
+}

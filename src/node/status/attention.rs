@@ -1,0 +1,96 @@
+//! What needs attention, in sentences that say what to do; an empty list is good news.
+
+use super::facts::{Facts, ViewFacts};
+use super::html::ago;
+use crate::model::Timestamp;
+use crate::model::time::format_duration;
+
+/// A view, a sender or the log that is this much later than it should be is worth a look.
+const LATE_MS: i64 = 120_000;
+
+/// The most sentences about views and about senders each.
+const SENTENCES_MAX: usize = 20;
+
+pub fn sentences(facts: &Facts) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(why) = &facts.stream.failed {
+        sentences.push(format!("Streaming has stopped: {why}. Results stay as they are; restart the process."));
+    }
+    if !facts.stream.caught_up {
+        let ahead = facts.stream.records_ahead;
+        sentences
+            .push(format!("The log is being replayed, {ahead} records are ahead; views are behind until that is done."));
+    }
+    if let Some(why) = &facts.log.store_error {
+        sentences.push(format!("The store cannot write a block: {why}. Look at the disk."));
+    }
+    if facts.log.append_failures > 0 {
+        let failures = facts.log.append_failures;
+        sentences.push(format!(
+            "{failures} appends to the log have failed since the start; senders come again. Look at the disk."
+        ));
+    }
+    if let Some(upstream) = &facts.upstream {
+        if upstream.reachable == Some(false) {
+            let why = upstream.failed_before_ms.as_ref().map_or("", |(_, why)| why);
+            sentences
+                .push(format!("Upstream cannot be reached: {why}. What views do not answer fails; check upstream.url."));
+        }
+        sentences.extend(upstream.difference.map(|difference| format!("Upstream differs from Prometheus 3: {difference}.")));
+    }
+    sentences.extend(bounded(facts.views.iter().filter_map(|view| of_view(view, facts.now)).collect(), "views"));
+    sentences.extend(bounded(senders(facts), "senders"));
+    sentences
+}
+
+fn bounded(mut sentences: Vec<String>, what: &str) -> Vec<String> {
+    let more = sentences.len().saturating_sub(SENTENCES_MAX);
+    sentences.truncate(SENTENCES_MAX);
+    if more > 0 {
+        sentences.push(format!("... and {more} more {what}, see below."));
+    }
+    sentences
+}
+
+/// The first thing that is wrong with a view.
+fn of_view(view: &ViewFacts, now: Timestamp) -> Option<String> {
+    let name = format!("Rule {} of job {}", view.rule, view.job);
+    let Some(final_to) = view.final_to else {
+        return Some(format!(
+            "{name} has no values yet: no sample that it selects has come, or its first window is not over."
+        ));
+    };
+    let behind_ms = (now - final_to) - view.max_delay_ms - view.step_ms;
+    if behind_ms > LATE_MS {
+        return Some(format!(
+            "{name} is {} later than it should be: do samples still come?",
+            format_duration(round(behind_ms))
+        ));
+    }
+    if let (true, Some(difference)) = (view.trust.asked, &view.trust.last_difference) {
+        return Some(format!("{name} is not served: {difference}."));
+    }
+    let open = view.spans.iter().find(|(_, _, to)| *to == Timestamp::MAX);
+    if let Some((reason, from, _)) = open {
+        return Some(format!("{name} is not served: {} since {}.", reason.slug(), ago(*from, now)));
+    }
+    let served_to = view.served.map(|(_, to)| to);
+    if served_to != Some(final_to) {
+        let why = if view.trust.asked && view.trust.last_equal.is_none() { ": not compared with upstream yet" } else { "" };
+        return Some(format!("{name} is not served at its newest grid point{why}."));
+    }
+    None
+}
+
+fn senders(facts: &Facts) -> Vec<String> {
+    let late = facts.senders.iter().filter_map(|sender| Some((sender, sender.newest?)));
+    let late = late.filter(|(_, newest)| facts.now - *newest > LATE_MS);
+    late.map(|(sender, newest)| {
+        format!("Sender {} is silent: its newest sample is of {}.", sender.sender, ago(newest, facts.now))
+    })
+    .collect()
+}
+
+fn round(ms: i64) -> i64 {
+    ms / 1000 * 1000
+}

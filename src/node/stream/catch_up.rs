@@ -1,0 +1,136 @@
+//! Catching up: views that the main lane cannot begin where it stands read the log in a lane of their own.
+//!
+//! When that lane has read everything, the main lane takes its views over, from a grid point on whose window lies wholly
+//! ahead. What the main lane gives of them before theirs has ended is held back, so that the store sees them in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::ViewProgress;
+use super::streaming::{Streaming, resume_ms};
+use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot, compile};
+use crate::dataflow::{ViewSet, ViewStart};
+use crate::log::ReadFrom;
+use crate::model::{Commit, Timestamp, ViewId};
+use crate::node::begin::Begin;
+use crate::node::lane::{Closed, Lane};
+use crate::plan::Catalog;
+
+/// A lane of views that the main lane will take over.
+pub(super) struct CatchUp {
+    lane: Lane,
+    plan: Arc<OperatorsPlan>,
+    pub views: BTreeSet<ViewId>,
+    /// What the main lane already gave of them, once told to take over.
+    pub held: Option<Vec<Commit>>,
+}
+
+impl Streaming {
+    pub fn step_catch_up(&mut self) -> Result<(), String> {
+        if self.catching_up.is_none() && !self.waiting.is_empty() {
+            self.start_catch_up()?;
+        }
+        let Some(catch_up) = &mut self.catching_up else { return Ok(()) };
+        let closed = catch_up.lane.step()?;
+        let mut ended = BTreeSet::new();
+        for closed in closed {
+            ended.extend(closed.outputs.iter().flat_map(|output| output.ended.iter().copied()));
+            self.note_views(&closed);
+            // Its positions are not the main lane's: a restart resumes each view from its newest grid point.
+            self.commit(Commit { positions: Vec::new(), ..closed.commit })?;
+        }
+        self.ended_catch_up(&ended)?;
+        self.join();
+        Ok(())
+    }
+
+    fn note_views(&self, closed: &Closed) {
+        for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
+            let progress = ViewProgress { newest: *emitted, not_counted: 0 };
+            self.status.views.entry(emitted.view).or_insert(progress).newest = *emitted;
+        }
+    }
+
+    /// A lane for all views that wait, from as far back as the log and the store leave to do.
+    fn start_catch_up(&mut self) -> Result<(), String> {
+        let views = std::mem::take(&mut self.waiting);
+        let entries: Vec<_> = views.iter().filter_map(|id| self.catalog.get(*id)).cloned().collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let plan = Arc::new(compile(&Catalog::of(entries), &OperatorsPlan::default()));
+        let known: Option<Vec<Timestamp>> =
+            views.iter().map(|id| self.store.view(*id).and_then(|state| state.final_to)).collect();
+        let from = match known.and_then(|final_to| final_to.into_iter().min()) {
+            Some(final_to) => ReadFrom::LogTime(final_to - resume_ms(&plan)),
+            None => ReadFrom::Beginning,
+        };
+        let (senders, uncover) = (self.store.senders(), self.options.new_senders_uncover);
+        let mut lane = Lane::start(&*self.log, from.clone(), self.options.threads, senders, uncover)?;
+        let begin = loop {
+            // The main lane has read records, so this one will.
+            if let Some(begin) = Begin::of(&*self.log, &from, &mut lane)? {
+                break begin;
+            }
+        };
+        let starts = self.starts(&plan, &begin)?;
+        lane.views(Arc::new(ViewSet { plan: Arc::clone(&plan), starts, ends: Vec::new() }));
+        tracing::info!(views = views.len(), "new views catch up with the log");
+        self.catching_up = Some(CatchUp { lane, plan, views, held: None });
+        Ok(())
+    }
+
+    /// Hands the views of a lane that has caught up to the main lane, from a grid point on whose window lies wholly ahead.
+    fn join(&mut self) {
+        let Some(catch_up) = &mut self.catching_up else { return };
+        if catch_up.held.is_some() || catch_up.lane.records_ahead() > 0 {
+            return;
+        }
+        let live = self.main.log_time().max(catch_up.lane.log_time());
+        let (mut starts, mut ends) = (Vec::new(), Vec::new());
+        for planned in catch_up.plan.live() {
+            let view = planned.view();
+            let first = view.grid().ceil(live + (FUTURE_MS + view.reach_ms()));
+            ends.push((planned.slot, view.grid().before(first)));
+            let start =
+                ViewStart { slot: planned.slot, first, whole_from: first, last: Timestamp::MAX, overdue_since: None };
+            starts.push((view.id, start));
+        }
+        catch_up.lane.views(Arc::new(ViewSet { plan: Arc::clone(&catch_up.plan), starts: Vec::new(), ends }));
+        catch_up.held = Some(Vec::new());
+        self.replan(starts);
+    }
+
+    /// Keeps back what the main lane gives of views whose own lane has not ended.
+    pub fn hold_back(&mut self, mut commit: Commit) -> Commit {
+        let Some(CatchUp { views, held: Some(held), .. }) = &mut self.catching_up else { return commit };
+        let kept = Commit {
+            results: commit.results.extract_if(.., |result| views.contains(&result.view)).collect(),
+            final_to: commit.final_to.extract_if(.., |(view, _)| views.contains(view)).collect(),
+            log_incarnation: commit.log_incarnation,
+            ..Commit::default()
+        };
+        if !kept.is_idle() {
+            held.push(kept);
+        }
+        commit
+    }
+
+    fn ended_catch_up(&mut self, ended: &BTreeSet<ViewSlot>) -> Result<(), String> {
+        let Some(catch_up) = &mut self.catching_up else { return Ok(()) };
+        for slot in ended {
+            if let Some(planned) = catch_up.plan.view(*slot) {
+                catch_up.views.remove(&planned.view().id);
+                if catch_up.held.is_none() {
+                    // It ended before the main lane was told to take over: it is beyond its limits.
+                    self.suspended.insert(planned.view().id);
+                }
+            }
+        }
+        if !catch_up.views.is_empty() {
+            return Ok(());
+        }
+        let held = self.catching_up.take().and_then(|catch_up| catch_up.held).unwrap_or_default();
+        held.into_iter().try_for_each(|commit| self.commit(commit))
+    }
+}
