@@ -4,8 +4,8 @@
 //! The texts follow from seeds. PREFOLD_FUZZ_CASES tries more of them; `fuzz/` has the same checks as targets of cargo-fuzz.
 //! These see crashes and a difference between instant and range; whether values are right is judged elsewhere.
 
-mod generate;
-mod world;
+pub mod generate;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

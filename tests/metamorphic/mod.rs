@@ -5,17 +5,21 @@
 //! lost between a rule and an answer: normal form, windows, partials, storage, rewriting, annotations. It cannot see errors
 //! that the engine and the stream share; `query::promqltest` judges the plain answers.
 
+mod generated;
+mod notes;
 mod views;
 mod world;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use prefold::promql::{ExprKind, parse};
+use prefold::plan::Catalog;
+use prefold::promql::{Expr, ExprKind, parse};
 use prefold::query::script::{self, EvalCommand, EvalTime};
-use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind, counter_infos};
+use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind};
 use prefold::rewrite::{Outcome, QueryTime, Question, rewrite};
 
+use notes::counters_noted;
 use views::{Kept, derive};
 use world::{Views, evaluate, same};
 
@@ -76,8 +80,14 @@ fn pre_aggregated_subtrees_give_the_plain_answer() {
     }
 }
 
-fn options(eval: &EvalCommand) -> EvalOptions {
-    EvalOptions { query: eval.query.clone(), subquery_step_ms: EVALUATION_INTERVAL_MS, ..EvalOptions::default() }
+fn aggregates(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.visit(&mut |node| found |= matches!(node.kind, ExprKind::Aggregate(_)));
+    found
+}
+
+fn options(query: &str) -> EvalOptions {
+    EvalOptions { query: query.to_owned(), subquery_step_ms: EVALUATION_INTERVAL_MS, ..EvalOptions::default() }
 }
 
 /// When an eval is asked: as it says, and an instant also as a step of a range.
@@ -93,19 +103,14 @@ fn times(eval: &EvalCommand) -> Vec<QueryTime> {
 
 impl Tally {
     fn eval(&mut self, file: &str, eval: &EvalCommand, time: QueryTime, source: &MemorySource, kept: Kept) {
-        let Ok(expr) = parse(&eval.query) else { return };
-        let mut aggregates = false;
-        expr.visit(&mut |node| aggregates |= matches!(node.kind, ExprKind::Aggregate(_)));
-        if !aggregates {
-            return;
-        }
-        let plain = match evaluate(&expr, time, source, &options(eval)) {
+        let Some(expr) = parse(&eval.query).ok().filter(aggregates) else { return };
+        let plain = match evaluate(&expr, time, source, &options(&eval.query)) {
             Ok(plain) => plain,
             Err(QueryError { kind: QueryErrorKind::Unsupported(_), .. }) => return,
             Err(_) => return self.leave("the query fails on the samples"),
         };
         self.aggregations += 1;
-        let catalog = derive(&expr, time, EVALUATION_INTERVAL_MS, kept);
+        let catalog = Catalog::of(derive(&expr, time, EVALUATION_INTERVAL_MS, kept));
         if catalog.is_empty() {
             return self.leave("no aggregation over a selector that a rule could keep");
         }
@@ -117,7 +122,7 @@ impl Tally {
         self.rewritten += 1;
         self.whole += usize::from(outcome.whole);
         let views = Views::fold(&catalog, source).unwrap_or_else(|error| panic!("{file}:{}: {error}", eval.line));
-        let answer = over_views(eval, time, source, &outcome, &views);
+        let answer = over_views(&options(&eval.query), time, source, &outcome, &views);
         match answer.and_then(|answer| same(&plain, &answer, eval.expectation.ordered)) {
             Ok(points) => self.points += points,
             Err(why) => {
@@ -134,21 +139,14 @@ impl Tally {
 
 /// What the proxy would answer.
 fn over_views(
-    eval: &EvalCommand,
+    options: &EvalOptions,
     time: QueryTime,
     source: &MemorySource,
     outcome: &Outcome,
     views: &Views,
 ) -> Result<Evaluated, String> {
-    let mut answer = evaluate(&outcome.expr, time, &views.beside(source), &options(eval))
+    let mut answer = evaluate(&outcome.expr, time, &views.beside(source), options)
         .map_err(|error| format!("only the rewrite fails: {error}"))?;
-    // What rate() notes about a name is said of the query's text, for it cannot be seen in a view. Over a metric without
-    // samples Prometheus would not have noted it.
-    let has_samples = |info: &String| {
-        let metric = info.split('"').nth(1).unwrap_or_default();
-        source.iter().any(|(labels, _)| labels.metric() == metric)
-    };
-    let infos = counter_infos(&parse(&eval.query).unwrap(), &eval.query);
-    answer.infos.extend(infos.into_iter().filter(has_samples));
+    answer.infos.extend(counters_noted(&parse(&options.query).unwrap(), time, source, options));
     Ok(answer)
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use prefold::model::{METRIC_NAME, Selector, Tenant, Timestamp};
-use prefold::plan::{Catalog, CatalogEntry, RuleLimits, Shape, View, normalize};
+use prefold::model::{METRIC_NAME, Selector, Tenant};
+use prefold::plan::{CatalogEntry, RuleLimits, Shape, View, normalize};
 use prefold::promql::{At, Expr, ExprKind, Grouping, TimeShift};
 use prefold::rewrite::QueryTime;
 
@@ -16,15 +16,18 @@ pub enum Kept {
     Finest,
 }
 
-/// A finer grid than this has more points than a test can wait for.
-const STEP_MIN_MS: i64 = 100;
+/// Bounds of what a rule may ask for: coarser steps have a divisor below.
+const STEP_MAX_MS: i64 = 86_400_000;
+
+/// A view is emitted until its window has passed the last sample; more grid points than this are too many to wait for.
+const STEPS_PER_WINDOW_MAX: i64 = 4_000;
 
 /// One view for every aggregation that can be kept, on a grid that has every instant at which it is read.
-pub fn derive(expr: &Expr, time: QueryTime, evaluation_interval_ms: i64, kept: Kept) -> Catalog {
+pub fn derive(expr: &Expr, time: QueryTime, evaluation_interval_ms: i64, kept: Kept) -> Vec<Arc<CatalogEntry>> {
     let mut found = Vec::new();
     collect(expr, &Moments { time, evaluation_interval_ms, subquery_step_ms: None }, &mut found);
-    let usable = found.into_iter().filter(|(_, step_ms)| *step_ms >= STEP_MIN_MS);
-    Catalog::of(usable.map(|(shape, step_ms)| Arc::new(entry(shape, step_ms, kept))))
+    let usable = found.into_iter().filter(|(shape, step_ms)| shape.window_ms / step_ms <= STEPS_PER_WINDOW_MAX);
+    usable.map(|(shape, step_ms)| Arc::new(entry(shape, step_ms, kept))).collect()
 }
 
 /// At which instants a node is evaluated.
@@ -49,15 +52,12 @@ impl Moments {
             At::End => end,
         });
         let instants = match (fixed, self.subquery_step_ms) {
-            (Some(Timestamp(at)), _) => [at - shift.offset_ms, 0],
+            (Some(at), _) => [(at - shift.offset_ms).0, 0],
             (None, Some(step_ms)) => [step_ms, shift.offset_ms],
-            (None, None) => [start.0 - shift.offset_ms, step_ms],
+            (None, None) => [(start - shift.offset_ms).0, step_ms],
         };
-        match greatest_common_divisor(instants[0].abs(), instants[1].abs()) {
-            // Only the epoch is read: any grid has it.
-            0 => self.evaluation_interval_ms,
-            step_ms => step_ms,
-        }
+        let instants = instants.map(i64::saturating_abs);
+        greatest_common_divisor(greatest_common_divisor(instants[0], instants[1]), STEP_MAX_MS)
     }
 }
 
