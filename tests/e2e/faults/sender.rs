@@ -20,6 +20,9 @@ const WITHIN_SECOND_MS: i64 = 370;
 /// Between two attempts to send a body.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Bodies that wait in a shard, one a second: an hour of them.
+const QUEUE_BODIES_MAX: usize = 3_600;
+
 /// The series of one moment; the number counts seconds from the sender's start.
 pub type Page = Box<dyn Fn(i64) -> Vec<(Labels, f64)> + Send + Sync>;
 
@@ -86,7 +89,7 @@ impl Sender {
         let (mut shards, mut queues, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..shared.plan.shards {
             let (way, ways) = watch::channel(shared.plan.way);
-            let (queue, bodies) = mpsc::unbounded_channel();
+            let (queue, bodies) = mpsc::channel(QUEUE_BODIES_MAX);
             tasks.push(tokio::spawn(Arc::clone(&shared).deliver(bodies, ways)));
             shards.push(way);
             queues.push(queue);
@@ -132,7 +135,7 @@ impl Drop for Sender {
 }
 
 impl Shared {
-    async fn sample(self: Arc<Self>, queues: Vec<mpsc::UnboundedSender<Body>>) {
+    async fn sample(self: Arc<Self>, queues: Vec<mpsc::Sender<Body>>) {
         let first = now_ms() / 1000 + 1;
         for second in first.. {
             let t = second * 1000 + WITHIN_SECOND_MS;
@@ -156,7 +159,7 @@ impl Shared {
                     .skip(shard)
                     .step_by(queues.len())
                     .map(|(labels, samples)| (self.sent(labels), samples.clone()));
-                let _ = queue.send(part.collect());
+                assert!(queue.try_send(part.collect()).is_ok(), "a shard has ended, or was stuck for an hour");
             }
         }
     }
@@ -168,7 +171,7 @@ impl Shared {
         Labels::from_pairs(own.chain(external))
     }
 
-    async fn deliver(self: Arc<Self>, mut bodies: mpsc::UnboundedReceiver<Body>, mut ways: watch::Receiver<Way>) {
+    async fn deliver(self: Arc<Self>, mut bodies: mpsc::Receiver<Body>, mut ways: watch::Receiver<Way>) {
         while let Some(body) = bodies.recv().await {
             let half_for_ms = self.half_for_ms.load(Ordering::Relaxed);
             if half_for_ms > 0 {
