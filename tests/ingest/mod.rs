@@ -75,8 +75,7 @@ async fn start_timestamps_of_remote_write_2_are_kept_in_the_log() {
     ];
     // The second time the series are known to the gateway.
     let again: &[&[(i64, f64, i64)]] = &[&[(8000, 3.0, 7500)], &[(8000, 3.0, 7500)]];
-    let expected: [(&str, &[(i64, f64, i64)]); 6] =
-        [("a", first[0]), ("a", again[0]), ("b", first[1]), ("b", again[1]), ("c", first[2]), ("d", first[3])];
+    let expected = [("a", first[0]), ("a", again[0]), ("b", first[1]), ("b", again[1]), ("c", first[2]), ("d", first[3])];
     let expected: Kept = expected.map(|(n, samples)| (n.to_owned(), samples.to_vec())).into();
     assert_eq!(kept(&[request_v2(first), request_v2(again)]).await, expected);
 }
