@@ -63,6 +63,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What it calls is kept out of it, whatever the optimiser thinks: a chain of operators is as many of its frames.
     fn expr(&mut self, expr: &Expr) -> Expr {
         let kind = match &expr.kind {
             ExprKind::Number(_) | ExprKind::String(_) => expr.kind.clone(),
@@ -90,6 +91,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A recorded name, or a selector that is left.
+    #[inline(never)]
     fn vector(&mut self, expr: &Expr, selector: &VectorSelector) -> Expr {
         let Some((entry, labels)) = self.recorded(selector) else {
             self.leave(expr.source, selector);
@@ -104,6 +106,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline(never)]
     fn matrix(&mut self, expr: &Expr, selector: &VectorSelector) -> Expr {
         match self.recorded(selector) {
             Some(_) => self.refuse_selector(expr, record::not_rewritable(selector, "in a range selector")),
@@ -115,6 +118,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Around a view, the step that a subquery leaves to a setting is written out, so that whoever evaluates it cannot take another.
+    #[inline(never)]
     fn subquery(&mut self, expr: &Expr, range_ms: i64, step_ms: Option<i64>, shift: TimeShift) -> ExprKind {
         let step_known = step_ms.or(self.question.evaluation_interval_ms).filter(|step_ms| *step_ms > 0);
         match step_known {
@@ -133,6 +137,7 @@ impl<'a> Walk<'a> {
         ExprKind::Subquery { expr: Box::new(inner), range_ms, step_ms, shift }
     }
 
+    #[inline(never)]
     fn call(&mut self, function: &SmolStr, args: &[Expr]) -> ExprKind {
         let args = match function.as_str() {
             "info" => self.info(args),
@@ -161,6 +166,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline(never)]
     fn aggregate(&mut self, expr: &Expr, aggregate: &Aggregate) -> Expr {
         let refusal = match self.asked(aggregate) {
             None => None,
