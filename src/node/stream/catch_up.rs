@@ -37,11 +37,35 @@ impl Streaming {
             ended.extend(closed.outputs.iter().flat_map(|output| output.ended.iter().copied()));
             self.note_views(&closed);
             // Its positions are not the main lane's: a restart resumes each view from its newest grid point.
-            self.commit(Commit { positions: Vec::new(), ..closed.commit })?;
+            self.commit(Commit { positions: Vec::new(), ..self.without_gone(closed.commit) })?;
         }
         self.ended_catch_up(&ended)?;
         self.join();
         Ok(())
+    }
+
+    /// Views whose jobs are gone leave the lane, and the last one takes it along.
+    pub fn leave_catch_up(&mut self) {
+        let Some(catch_up) = &mut self.catching_up else { return };
+        let before = catch_up.views.len();
+        catch_up.views.retain(|id| self.catalog.get(*id).is_some());
+        if catch_up.views.len() == before {
+            return;
+        }
+        if catch_up.views.is_empty() {
+            self.catching_up = None;
+            return;
+        }
+        // What the main lane gave of them lies behind a gap now.
+        let views = &catch_up.views;
+        for commit in catch_up.held.iter_mut().flatten() {
+            commit.results.retain(|result| views.contains(&result.view));
+            commit.final_to.retain(|(view, _)| views.contains(view));
+        }
+        let entries: Vec<_> = views.iter().filter_map(|id| self.catalog.get(*id)).cloned().collect();
+        catch_up.plan = Arc::new(compile(&Catalog::of(entries), &catch_up.plan));
+        let set = ViewSet { plan: Arc::clone(&catch_up.plan), starts: Vec::new(), ends: Vec::new() };
+        catch_up.lane.views(Arc::new(set));
     }
 
     fn note_views(&self, closed: &Closed) {

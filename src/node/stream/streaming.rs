@@ -135,7 +135,8 @@ impl Streaming {
         for closed in self.main.step()? {
             self.note(&closed);
             let over_limit: Vec<ViewSlot> = closed.outputs.iter().flat_map(|output| output.ended.iter().copied()).collect();
-            let commit = self.hold_back(closed.commit);
+            let commit = self.without_gone(closed.commit);
+            let commit = self.hold_back(commit);
             self.commit(commit)?;
             if !over_limit.is_empty() {
                 self.suspend(&over_limit);
@@ -175,6 +176,17 @@ impl Streaming {
         Ok(())
     }
 
+    /// What was under way of views whose jobs are gone is not kept: a lane that left may have given nothing before it.
+    pub fn without_gone(&self, mut commit: Commit) -> Commit {
+        let is_there = |view: ViewId| self.catalog.get(view).is_some();
+        if !commit.final_to.iter().all(|(view, _)| is_there(*view)) {
+            commit.results.retain(|result| is_there(result.view));
+            commit.final_to.retain(|(view, _)| is_there(*view));
+            commit.covered_from.retain(|(view, _)| is_there(*view));
+        }
+        commit
+    }
+
     /// Takes a view beyond its limits out of the plan, so that its state is freed.
     fn suspend(&mut self, slots: &[ViewSlot]) {
         for slot in slots {
@@ -209,6 +221,7 @@ impl Streaming {
         let in_main: BTreeSet<ViewId> = self.main_plan.live().map(|planned| planned.view().id).collect();
         self.catalog = Arc::clone(&catalog);
         self.suspended.clear();
+        self.leave_catch_up();
         self.waiting.retain(|id| catalog.get(*id).is_some());
         let catching = self.catching_up.as_ref().map(|catch_up| catch_up.views.clone()).unwrap_or_default();
         let fresh = catalog.entries().map(|entry| entry.view.id);
