@@ -112,12 +112,13 @@ impl Newcomers {
 mod tests {
     use super::*;
     use crate::model::PartitionId;
-    use crate::plan::normalize;
-    use crate::promql::parse;
+    use crate::plan::spec::{ReadOptions, read_job};
 
     fn view(window: &str) -> View {
-        let (shape, _) = normalize(&parse(&format!("sum(rate(x[{window}]))")).unwrap()).unwrap();
-        View::new(Tenant::default(), shape, 10_000, 30_000)
+        let rule = format!(r#"{{ "expr": "sum(rate(x_total[{window}]))", "step": "10s", "max_delay": "30s" }}"#);
+        let text = format!(r#"{{ "name": "one", "rules": [{rule}] }}"#);
+        let job = read_job("one.json".as_ref(), &text, &ReadOptions::default()).unwrap();
+        job.rules[0].view.clone()
     }
 
     fn seen(partition: u16, log_time_s: i64, first_s: i64) -> SenderSeen {
