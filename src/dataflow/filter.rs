@@ -15,7 +15,7 @@ use crate::model::labels::SeriesIdBuild;
 use crate::model::{
     Labels, LogTime, METRIC_NAME, MatchOp, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
 };
-use crate::wire::record::{Record, RecordSeries};
+use crate::wire::record::{Record, RecordBuffers, RecordSeries};
 
 /// No view selects the series.
 const UNSELECTED: SeriesIndex = SeriesIndex(u32::MAX);
@@ -52,6 +52,8 @@ pub struct Filter {
     sighted: HashSet<(Tenant, SmolStr)>,
     log_time: LogTime,
     swept: LogTime,
+    /// What the record before was parsed into.
+    buffers: RecordBuffers,
 }
 
 impl Filter {
@@ -72,6 +74,7 @@ impl Filter {
             sighted: mine.map(|seen| (seen.tenant.clone(), seen.sender.clone())).collect(),
             log_time: Timestamp::MIN,
             swept: Timestamp::MIN,
+            buffers: RecordBuffers::default(),
         }
     }
 
@@ -93,8 +96,11 @@ impl Filter {
         self.log_time = self.log_time.max(raw.log_time);
         let mut out = self.empty(self.log_time);
         if !raw.payload.is_empty() {
-            match Record::parse(&raw.payload) {
-                Ok(record) => self.decoded(&record, &mut out),
+            match Record::parse_with(&raw.payload, std::mem::take(&mut self.buffers)) {
+                Ok(record) => {
+                    self.decoded(&record, &mut out);
+                    self.buffers = record.into_buffers();
+                }
                 Err(_) => out.uncovers = self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time),
             }
         }
@@ -112,6 +118,7 @@ impl Filter {
         let tenant = Tenant::from(record.tenant());
         (out.sender, out.sender_named) = self.sender(&tenant, record.sender());
         let (mut first, ahead) = (Timestamp::MAX, self.log_time + FUTURE_MS);
+        out.points.reserve_exact(record.sample_count());
         for series in record.series() {
             let index = self.lookup_series(&tenant, &series, out);
             for sample in series.samples() {
