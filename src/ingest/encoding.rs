@@ -5,15 +5,15 @@
 
 use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::gateway::{Gateway, Origin, Written};
 use super::limits::{RefusalReason, check_labels};
-use super::series_cache::{Cached, SeriesCache};
+use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
 use crate::log::NewRecord;
 use crate::model::{Labels, PartitionId, Sample, SeriesId, Timestamp};
 use crate::wire::WireError;
-use crate::wire::record::{InternedLabels, RecordWriter, SymbolTable, TableFull};
+use crate::wire::record::{RecordWriter, SymbolId, SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
 
@@ -46,55 +46,77 @@ struct Content<'s> {
     exemplars: usize,
 }
 
+impl Content<'_> {
+    /// Samples and nothing else.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        !self.samples.is_empty() && self.histograms == 0 && self.exemplars == 0
+    }
+}
+
 /// A request being encoded: one record per partition it touches.
 pub(super) struct Encoding<'g> {
     gateway: &'g Gateway,
     symbols: &'g SymbolTable,
     origin: &'g Origin,
-    /// Seed of the label block's hash: tenants do not share cached series.
-    seed: u64,
-    writers: Vec<Option<RecordWriter>>,
-    newest: Vec<Option<Timestamp>>,
-    written: Written,
+    /// Mixed into the hash of a label block: tenants do not share cached series.
+    seed: u128,
     buffer: Vec<u8>,
-    /// The cache as the request found it.
-    cache: RwLockReadGuard<'g, SeriesCache>,
+    /// The cache as the request found it, unless that is of another symbol table.
+    cache: Option<RwLockReadGuard<'g, SeriesCache>>,
     /// Where the next series probably stands in it.
     next: usize,
-    /// Series it did not hold, or not with symbols of this table.
-    fresh: Vec<(u128, Cached)>,
+    /// Series it did not hold.
+    fresh: Vec<(LabelsKey, Fresh)>,
+    pub(super) records: Records<'g>,
 }
 
 impl<'g> Encoding<'g> {
     pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Encoding<'g> {
-        let partitions = usize::from(gateway.log.partitions());
+        let cache = gateway.cache.read();
         Encoding {
             gateway,
             symbols,
             origin,
-            seed: xxh3_64(origin.tenant.as_bytes()),
-            writers: (0..partitions).map(|_| None).collect(),
-            newest: vec![None; partitions],
-            written: Written::default(),
+            seed: xxh3_128(origin.tenant.as_bytes()),
             buffer: Vec::new(),
-            cache: gateway.cache.read(),
+            cache: cache.is_of(symbols).then_some(cache),
             next: 0,
             fresh: Vec::new(),
+            records: Records::new(gateway, origin, symbols),
         }
     }
 
     pub(super) fn request_v1(&mut self, body: &[u8]) -> Result<(), EncodeError> {
         let mut request = remote_write_v1::Request::new(body);
-        while let Some(series) = request.next_series()? {
+        loop {
+            if self.take_expected(&mut request) {
+                continue;
+            }
+            let Some(series) = request.next_series()? else { return Ok(()) };
             let mut buffer = std::mem::take(&mut self.buffer);
             let block = series.labels.contiguous(&mut buffer)?;
-            let key = xxh3_128_with_seed(block, self.seed);
+            let key = LabelsKey { hash: xxh3_128(block) ^ self.seed, bytes: block.len() as u32 };
             let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
             let remote_write_v1::Series { samples, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps: None, histograms, exemplars })?;
             self.buffer = buffer;
         }
-        Ok(())
+    }
+
+    /// Takes the next series if it is the one that followed the last one before.
+    #[inline]
+    fn take_expected(&mut self, request: &mut remote_write_v1::Request<'_>) -> bool {
+        let Some((key, known)) = self.cache.as_ref().and_then(|cache| cache.at(self.next)) else { return false };
+        let seed = self.seed;
+        match request.next_series_of(key.bytes as usize, |block| xxh3_128(block) ^ seed == key.hash) {
+            None => false,
+            Some(remote_write_v1::Series { samples, .. }) => {
+                self.next += 1;
+                self.records.take(known, Content { samples, start_timestamps: None, histograms: 0, exemplars: 0 });
+                true
+            }
+        }
     }
 
     pub(super) fn request_v2(&mut self, body: &[u8]) -> Result<(), EncodeError> {
@@ -106,7 +128,7 @@ impl<'g> Encoding<'g> {
                 self.buffer.extend_from_slice(&hashes[*reference as usize].to_le_bytes());
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
-            let key = xxh3_128_with_seed(&self.buffer, self.seed ^ 1);
+            let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 1, bytes: self.buffer.len() as u32 };
             let labels = || Some(series.labels().collect());
             let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
@@ -117,25 +139,32 @@ impl<'g> Encoding<'g> {
     /// Takes a series, from the cache by its key or by looking at its labels.
     fn take<'a>(
         &mut self,
-        key: u128,
+        key: LabelsKey,
         labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
         content: Content<'_>,
     ) -> Result<(), TableFull> {
-        let mut next = self.next;
-        let known = self.cache.find(key, &mut next).filter(|cached| cached.is_of(self.symbols)).cloned();
-        self.next = next;
-        match known {
-            Some(known) => self.take_known(&known, content),
-            None => {
-                let cached = self.look_at(labels())?;
-                self.take_known(&cached, content);
-                self.fresh.push((key, cached));
+        if let Some(cache) = &self.cache {
+            let expected = cache.at(self.next).filter(|(expected, _)| expected.hash == key.hash);
+            let place = if expected.is_some() { Some(self.next) } else { cache.find(key.hash) };
+            if let Some((place, (_, known))) = place.and_then(|place| Some((place, cache.at(place)?))) {
+                self.next = place + 1;
+                self.records.take(known, content);
+                return Ok(());
             }
         }
+        let fresh = self.look_at(labels())?;
+        let known = match &fresh {
+            Fresh::Refused(reason) => Known::Refused(*reason),
+            Fresh::Series { id, partition, labels } => {
+                Known::Series { id: *id, partition: *partition, labels: labels.ids(self.symbols).unwrap_or_default() }
+            }
+        };
+        self.records.take(known, content);
+        self.fresh.push((key, fresh));
         Ok(())
     }
 
-    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Cached, TableFull> {
+    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
         let checked = match labels {
             Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
@@ -146,52 +175,97 @@ impl<'g> Encoding<'g> {
                 let labels = Labels::from_pairs(labels);
                 let id = labels.series_id(&self.origin.tenant);
                 let partition = id.partition(self.gateway.log.partitions());
-                Cached::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
+                Fresh::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
             }
-            Err(reason) => Cached::Refused(reason),
+            Err(reason) => Fresh::Refused(reason),
         })
     }
 
-    fn take_known(&mut self, known: &Cached, content: Content<'_>) {
+    pub(super) fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
+        let encoded = self.records.finish()?;
+        drop(self.cache);
+        if !self.fresh.is_empty() {
+            self.gateway.cache.write().take(self.symbols, self.fresh);
+        }
+        Ok(encoded)
+    }
+}
+
+/// The records that a request becomes.
+pub(super) struct Records<'g> {
+    gateway: &'g Gateway,
+    symbols: &'g SymbolTable,
+    origin: &'g Origin,
+    /// By partition.
+    writers: Vec<Option<RecordWriter>>,
+    newest: Vec<Timestamp>,
+    written: Written,
+}
+
+impl<'g> Records<'g> {
+    fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Records<'g> {
+        let partitions = usize::from(gateway.log.partitions());
+        Records {
+            gateway,
+            symbols,
+            origin,
+            writers: (0..partitions).map(|_| None).collect(),
+            newest: vec![Timestamp::MIN; partitions],
+            written: Written::default(),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, known: Known<'_>, content: Content<'_>) {
+        match known {
+            Known::Series { id, partition, labels } if content.is_plain() => {
+                self.series((id, partition), labels, content.samples, content.start_timestamps);
+            }
+            _ => self.take_unusual(known, content),
+        }
+    }
+
+    /// What is to be refused, as a whole or in part.
+    #[cold]
+    fn take_unusual(&mut self, known: Known<'_>, content: Content<'_>) {
         self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
         match known {
-            Cached::Refused(reason) => {
-                self.refuse(*reason, 1);
+            Known::Refused(reason) => {
+                self.refuse(reason, 1);
                 if reason.upstream_may_have_it() {
                     self.writer(0).refusal(None, &[], reason.slug());
                 }
             }
-            Cached::Series { id, partition, labels } => {
+            Known::Series { id, partition, labels } => {
                 if content.histograms > 0 {
                     self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
-                    let ids = labels.ids(self.symbols).unwrap_or_default();
-                    self.writer(*partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
+                    self.writer(partition).refusal(Some(labels), &[], RefusalReason::NativeHistogram.slug());
                 }
                 match content.samples.is_empty() {
                     true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
                     true => {}
-                    false => self.series((*id, *partition), labels, content.samples, content.start_timestamps),
+                    false => self.series((id, partition), labels, content.samples, content.start_timestamps),
                 }
             }
         }
     }
 
+    /// Adds a series whose labels are symbols of the table the records are written with.
+    #[inline]
     pub(super) fn series(
         &mut self,
         (id, partition): (SeriesId, u16),
-        labels: &InternedLabels,
+        labels: &[SymbolId],
         samples: &[Sample],
         start_timestamps: Option<&[i64]>,
     ) {
-        let newest = samples.iter().map(|sample| sample.t).max();
-        let place = &mut self.newest[usize::from(partition)];
-        *place = newest.max(*place);
+        let newest = &mut self.newest[usize::from(partition)];
+        *newest = samples.iter().map(|sample| sample.t).fold(*newest, Timestamp::max);
         self.written.samples += samples.len() as u64;
-        // Interned in this very table; labels of another would make the record fail as a whole.
-        let ids = labels.ids(self.symbols).unwrap_or_default();
-        self.writer(partition).series(id, ids, samples, start_timestamps);
+        self.writer(partition).series(id, labels, samples, start_timestamps);
     }
 
+    #[inline]
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
         let (origin, gateway) = (self.origin, self.gateway);
         self.writers[usize::from(partition)].get_or_insert_with(|| {
@@ -211,20 +285,15 @@ impl<'g> Encoding<'g> {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
+    fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
         let mut records = Vec::new();
         for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
             if let Some(mut writer) = writer {
                 let payload = Bytes::from(writer.finish(self.symbols)?);
                 self.gateway.give_back(writer);
+                let newest = (newest != Timestamp::MIN).then_some(newest);
                 records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
             }
-        }
-        let gateway = self.gateway;
-        drop(self.cache);
-        if !self.fresh.is_empty() {
-            let mut cache = gateway.cache.write();
-            self.fresh.into_iter().for_each(|(key, cached)| cache.insert(key, cached));
         }
         Ok((records, self.written))
     }

@@ -12,15 +12,16 @@ use dashmap::DashMap;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
+use super::buffers::Buffers;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
-use crate::wire::WireError;
 use crate::wire::record::{Interner, RecordWriter, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
+use crate::wire::{WireError, snappy};
 
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
@@ -54,6 +55,8 @@ pub struct Gateway {
     interner: Interner,
     /// Record writers between requests: each has grown to the symbol table's size.
     pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
+    /// Memory of bodies, between requests.
+    buffers: Buffers,
     /// Senders that have written, with when their last unreadable body was noted.
     senders: DashMap<(Tenant, SmolStr), Timestamp>,
     counters: Counters,
@@ -129,6 +132,7 @@ impl Gateway {
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
             writers: parking_lot::Mutex::default(),
+            buffers: Buffers::default(),
             senders: DashMap::new(),
             counters: Counters::default(),
         }
@@ -143,12 +147,19 @@ impl Gateway {
         self.cache.read().len()
     }
 
-    /// Takes a decompressed request: what is valid is durable when this returns, and what is not is told.
+    /// Takes a request as it was sent, of at most so many bytes when decompressed: what is valid is durable when this
+    /// returns, and what is not is told.
     ///
     /// # Errors
     /// When the body cannot be read as a whole, or the log did not take it; nothing of it was written then.
-    pub async fn write(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<Written, WriteError> {
-        let (records, written) = match self.encode(origin, protocol, body) {
+    pub async fn write(
+        &self,
+        origin: &Origin,
+        protocol: Protocol,
+        compressed: &[u8],
+        body_bytes_max: usize,
+    ) -> Result<Written, WriteError> {
+        let (records, written) = match self.decode(origin, protocol, compressed, body_bytes_max) {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.note_unreadable(origin).await;
@@ -164,6 +175,21 @@ impl Gateway {
         Ok(written)
     }
 
+    /// Decompresses a body and encodes it; its memory is free again before the records are durable.
+    fn decode(
+        &self,
+        origin: &Origin,
+        protocol: Protocol,
+        compressed: &[u8],
+        body_bytes_max: usize,
+    ) -> Result<(Vec<NewRecord>, Written), WireError> {
+        let mut body = self.buffers.take();
+        let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body);
+        let encoded = decompressed.and_then(|()| self.encode(origin, protocol, &body));
+        self.buffers.give_back(body);
+        encoded
+    }
+
     /// Takes series whose labels are known good: our own scraper's.
     ///
     /// # Errors
@@ -175,7 +201,8 @@ impl Gateway {
                 for (labels, sample) in series {
                     let id = labels.series_id(&origin.tenant);
                     let interned = table.intern_labels(labels)?;
-                    encoding.series((id, id.partition(self.log.partitions())), &interned, &[*sample], None);
+                    let (place, ids) = ((id, id.partition(self.log.partitions())), interned.ids(table).unwrap_or_default());
+                    encoding.records.series(place, ids, &[*sample], None);
                 }
                 Ok(encoding.finish()?)
             })
@@ -252,15 +279,6 @@ impl Gateway {
         if !self.senders.contains_key(&key) && self.senders.len() < SENDERS_MAX {
             self.senders.insert(key, Timestamp::MIN);
         }
-    }
-
-    /// A body that could not even be decompressed.
-    ///
-    /// # Errors
-    /// Always the one given.
-    pub async fn unreadable_body(&self, origin: &Origin, error: WireError) -> Result<Written, WriteError> {
-        self.note_unreadable(origin).await;
-        Err(WriteError::Malformed(error))
     }
 
     /// A body of a known sender that cannot be read may have held anything: its tenant's views are uncovered around now.

@@ -1,5 +1,6 @@
 //! HTTP in: remote write and scraping, checked, bounded, and appended to the log before anyone is told so.
 
+mod buffers;
 mod encoding;
 pub mod exposition;
 pub mod gateway;
