@@ -163,7 +163,7 @@ impl JournalReader {
                 Step::Recent(frame) => {
                     self.at += frame.frame_bytes;
                     self.sequence += 1;
-                    self.pending = frame.records.to_vec().into_iter();
+                    self.pending = Vec::from(&*frame.records).into_iter();
                     return Ok(Step::Frame);
                 }
                 // Deleted since it was looked up: the next step finds the hole.
