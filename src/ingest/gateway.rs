@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use dashmap::DashMap;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
 use super::buffers::Buffers;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
+use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
+use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
 use crate::wire::record::{Interner, RecordWriter, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
@@ -26,23 +26,26 @@ use crate::wire::{WireError, snappy};
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
 
-/// A sender's unreadable bodies uncover its tenant's views at most this often.
-const UNREADABLE_PAUSE_MS: i64 = 60_000;
-
 /// Record writers kept between requests.
 const WRITERS_KEPT_MAX: usize = 64;
 
-/// Senders remembered.
-const SENDERS_MAX: usize = 100_000;
-
 /// How the gateway treats what it is sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GatewayOptions {
     pub limits: SeriesLimits,
+    /// Senders that may write between two starts.
+    pub senders_max: usize,
     /// Labels taken off every series: a sender's external labels that upstream does not have.
     pub drop_labels: Vec<String>,
     /// Labels whose values name the sender, when no header does.
     pub sender_labels: Vec<String>,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> GatewayOptions {
+        let limits = SeriesLimits::default();
+        GatewayOptions { limits, senders_max: 10_000, drop_labels: Vec::new(), sender_labels: Vec::new() }
+    }
 }
 
 /// Turns requests into records and has them appended.
@@ -57,8 +60,7 @@ pub struct Gateway {
     pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
     /// Memory of bodies, between requests.
     buffers: Buffers,
-    /// Senders that have written, with when their last unreadable body was noted.
-    senders: DashMap<(Tenant, SmolStr), Timestamp>,
+    senders: Senders,
     counters: Counters,
 }
 
@@ -120,6 +122,8 @@ pub enum WriteError {
     #[error("body-malformed: {0}")]
     Malformed(WireError),
     #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0}")]
     Append(AppendError),
 }
 
@@ -128,12 +132,12 @@ impl Gateway {
         Gateway {
             log,
             clock,
+            senders: Senders::new(options.senders_max),
             options,
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
             writers: parking_lot::Mutex::default(),
             buffers: Buffers::default(),
-            senders: DashMap::new(),
             counters: Counters::default(),
         }
     }
@@ -162,8 +166,10 @@ impl Gateway {
         let (records, written) = match self.decode(origin, protocol, compressed, body_bytes_max) {
             Ok(encoded) => encoded,
             Err(error) => {
-                self.note_unreadable(origin).await;
-                return Err(WriteError::Malformed(error));
+                if let WriteError::Malformed(_) = error {
+                    self.note_unreadable(origin).await;
+                }
+                return Err(error);
             }
         };
         self.append(records).await.map_err(WriteError::Append)?;
@@ -182,9 +188,9 @@ impl Gateway {
         protocol: Protocol,
         compressed: &[u8],
         body_bytes_max: usize,
-    ) -> Result<(Vec<NewRecord>, Written), WireError> {
+    ) -> Result<(Vec<NewRecord>, Written), WriteError> {
         let mut body = self.buffers.take();
-        let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body);
+        let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body).map_err(WriteError::Malformed);
         let encoded = decompressed.and_then(|()| self.encode(origin, protocol, &body));
         self.buffers.give_back(body);
         encoded
@@ -212,8 +218,9 @@ impl Gateway {
         Ok(())
     }
 
-    fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let origin = self.named_origin(origin, protocol, body)?;
+    fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WriteError> {
+        let origin = self.named_origin(origin, protocol, body).map_err(WriteError::Malformed)?;
+        self.senders.admit(&origin).map_err(WriteError::NotAdmitted)?;
         let encoded = self.with_table(|table| {
             let mut encoding = Encoding::new(self, &origin, table);
             match protocol {
@@ -221,9 +228,8 @@ impl Gateway {
                 Protocol::V2 => encoding.request_v2(body)?,
             }
             Ok(encoding.finish()?)
-        })?;
-        self.remember_sender(&origin);
-        Ok(encoded)
+        });
+        encoded.map_err(WriteError::Malformed)
     }
 
     /// Runs an encoding with the symbol table in use; once more with an empty one when it was full.
@@ -274,22 +280,10 @@ impl Gateway {
         Ok(Origin { sender, ..origin.clone() })
     }
 
-    fn remember_sender(&self, origin: &Origin) {
-        let key = (origin.tenant.clone(), origin.sender.clone());
-        if !self.senders.contains_key(&key) && self.senders.len() < SENDERS_MAX {
-            self.senders.insert(key, Timestamp::MIN);
-        }
-    }
-
     /// A body of a known sender that cannot be read may have held anything: its tenant's views are uncovered around now.
     pub async fn note_unreadable(&self, origin: &Origin) {
         self.counters.refuse(RefusalReason::BodyMalformed, 1);
-        let now = self.clock.now();
-        let due = match self.senders.get_mut(&(origin.tenant.clone(), origin.sender.clone())) {
-            Some(mut noted) => now - *noted >= UNREADABLE_PAUSE_MS && std::mem::replace(&mut *noted, now) < now,
-            None => false,
-        };
-        if due {
+        if self.senders.is_unreadable_due(origin, self.clock.now()) {
             let table = self.interner.table();
             let mut writer = RecordWriter::new();
             writer.begin(&origin.tenant, &origin.sender);

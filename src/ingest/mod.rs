@@ -7,4 +7,5 @@ pub mod gateway;
 pub mod limits;
 pub mod remote_write;
 pub mod scrape;
+mod senders;
 mod series_cache;

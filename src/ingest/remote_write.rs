@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 
 use super::gateway::{Gateway, Origin, Protocol, WriteError, Written};
 use super::limits::RefusalReason;
+use super::senders::NotAdmitted;
 use crate::model::Tenant;
 
 /// How requests are received.
@@ -76,6 +77,14 @@ impl Receiver {
         };
         self.gateway.write(&origin, protocol, &compressed, bytes_max).await.map_err(|error| match error {
             WriteError::Malformed(error) => malformed(StatusCode::BAD_REQUEST, format!("body-malformed: {error}")),
+            WriteError::NotAdmitted(error @ NotAdmitted::TooMany { .. }) => Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                reason: RefusalReason::TooManySenders,
+                message: error.to_string(),
+            },
+            WriteError::NotAdmitted(error @ NotAdmitted::TooLong { .. }) => {
+                Refused { status: StatusCode::BAD_REQUEST, reason: RefusalReason::OriginTooLong, message: error.to_string() }
+            }
             WriteError::Append(error) if error.retryable() => Refused {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 reason: RefusalReason::LogUnavailable,

@@ -279,6 +279,7 @@ fn gateway_options(config: &Config) -> GatewayOptions {
             label_name_bytes_max: config.limits.label_name_bytes_max,
             label_value_bytes_max: config.limits.label_value_bytes_max,
         },
+        senders_max: config.limits.senders_max,
         drop_labels: config.ingest.drop_labels.clone(),
         sender_labels: config.ingest.sender_labels.clone(),
     }
