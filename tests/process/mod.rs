@@ -14,6 +14,7 @@ pub mod processes;
 mod readers;
 mod receiver;
 mod remote_write;
+mod uncovered;
 
 /// A generator of its own, so that a printed seed repeats a run.
 pub struct Random(pub u64);
