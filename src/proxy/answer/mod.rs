@@ -95,7 +95,7 @@ impl Asked<'_> {
         if self.is_forwarded(&plan) {
             return self.forward(&[plan.reason()], "the steps asked for are not covered").await;
         }
-        let ours = self.evaluate_range(&plan, edge);
+        let ours = self.evaluate_range(range, &plan, edge);
         let theirs = self.ask_upstream(&plan.asked);
         let (ours, theirs) = futures_util::future::join(ours, theirs).await;
         let (mut parts, mut notes) = match ours {
