@@ -283,9 +283,10 @@ pub fn first_difference(ours: &BTreeMap<Labels, f64>, theirs: &BTreeMap<Labels, 
     Some(format!("{extra} is here and missing upstream"))
 }
 
-/// Equal, both NaN, or within the tolerance of each other.
+/// Equal, both NaN, or within the tolerance of each other. An infinity is near to nothing else.
 pub fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+    let near = || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs());
+    a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && near())
 }
 
 #[cfg(test)]
@@ -304,6 +305,13 @@ mod tests {
         );
         assert!(first_difference(&ours, &set(&[("x", 1.0)])).unwrap().contains("missing upstream"));
         assert!(first_difference(&ours, &set(&[("x", 1.0), ("y", 0.0), ("z", 0.0)])).is_some());
+        let inf = f64::INFINITY;
+        for (ours, theirs, expected) in
+            [(inf, inf, true), (inf, -inf, false), (5.0, inf, false), (-inf, 5.0, false), (f64::MAX, inf, false)]
+        {
+            let difference = first_difference(&set(&[("x", ours)]), &set(&[("x", theirs)]));
+            assert_eq!(difference.is_none(), expected, "{ours} {theirs}");
+        }
     }
 
     #[test]
