@@ -181,7 +181,8 @@ fn holds(span: &Uncover, t: Timestamp) -> bool {
 fn last_event(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
     let events = state.spans.iter().filter_map(|span| match span.reason {
         SpanReason::Gone => Some(span.from),
-        SpanReason::Gap => Some(span.to),
+        // What came with a sender, labels among it, was not there when an earlier comparison was equal.
+        SpanReason::Gap | SpanReason::SenderNew | SpanReason::TwoSenders => Some(span.to),
         _ => None,
     });
     events.chain(state.covered_from).filter(|event| *event <= t).max()
@@ -221,7 +222,7 @@ pub fn changed_between(state: &ViewState, after: Timestamp, to: Timestamp) -> bo
 mod tests {
     use super::*;
     use crate::model::ViewId;
-    use SpanReason::{Draining, Gone, Late, Overdue};
+    use SpanReason::{Draining, Gone, Late, Overdue, SenderNew, TwoSenders};
 
     const OPEN: i64 = i64::MAX;
 
@@ -271,6 +272,16 @@ mod tests {
         check(&[(Late, 60, 81)], &[50], &[(50, 50), (90, 200)]);
         check(&[(Gone, 100, 101)], &[0], &[(0, 90)]);
         check(&[(Gone, 100, 101)], &[0, 130], &[(0, 90), (130, 200)]);
+    }
+
+    #[test]
+    fn what_comes_with_a_sender_wants_a_comparison() {
+        for reason in [SenderNew, TwoSenders] {
+            check(&[(reason, 60, 90)], &[0], &[(0, 50)]);
+            check(&[(reason, 60, 90)], &[0, 80], &[(0, 50)]);
+            check(&[(reason, 60, 90)], &[0, 100], &[(0, 50), (100, 200)]);
+            check(&[(reason, 60, 90), (reason, 120, 150)], &[0, 90], &[(0, 50), (90, 110)]);
+        }
     }
 
     #[test]
