@@ -88,6 +88,9 @@ impl TrustRecord {
         let mut compared = self.compared();
         if let Some(state) = state {
             confirm(state, &mut compared, t);
+            // Of those that retention has passed only the newest can vouch for anything it has not.
+            let passed = compared.equal.partition_point(|equal| Some(*equal) <= state.covered_from);
+            compared.equal.drain(..passed.saturating_sub(1));
         }
         self.confirmed_ms = compared.equal.into_iter().map(|t| t.0).collect();
         (self.last_difference, self.failures, self.next_ms) = (None, 0, now.0 + PAUSE_MS);

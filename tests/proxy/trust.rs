@@ -4,9 +4,10 @@ use prefold::model::{Labels, METRIC_NAME, Sample, SpanReason, Timestamp};
 use prefold::proxy::ProxyOptions;
 use prefold::proxy::trust::TrustRecord;
 use prefold::query::MemorySource;
+use prefold::store::ViewDescription;
 
 use super::upstream::FakeUpstream;
-use super::world::{World, options};
+use super::world::{World, assert_equal, options};
 use crate::rewrite::table::named;
 use crate::rewrite::world::samples;
 
@@ -115,5 +116,26 @@ async fn what_a_new_sender_brings_is_compared() {
         world.proxy.compare().await;
         assert_eq!(record(&world, "s").equal, 2);
         assert_eq!((how(1110).await, how(1140).await), ("stitched".to_owned(), "rewritten".to_owned()), "{reason:?}");
+    }
+}
+
+/// What retention passes vouched for what it leaves, and what it leaves unvouched for stays so.
+#[tokio::test]
+async fn retention_takes_no_trust_away_and_gives_none() {
+    for (event, how) in [(None, "rewritten"), (Some(SpanReason::SenderNew), "forwarded")] {
+        let world = compared("s", samples(), samples()).await;
+        world.emit("s", 900);
+        world.now(960);
+        world.proxy.compare().await;
+        event.into_iter().for_each(|reason| world.uncover("s", reason, 930, Some(960)));
+        world.emit("s", 1140);
+        let (store, id) = (&world.proxy.store, world.id("s"));
+        let description = ViewDescription { step_ms: 30_000, fields: 1, retention_ms: 150_000, text: String::new() };
+        store.describe(id, description).unwrap();
+        store.enforce_retention(Timestamp(1_140_000)).unwrap();
+        assert_eq!(store.view(id).unwrap().covered_from, Some(Timestamp(990_000)));
+        let answer = world.range(QUERY, (990, 1140, 30), &[]).await;
+        assert_eq!(answer.header("x-prefold-answer"), how, "{answer:?}");
+        assert_equal(&answer.points(), &world.raw(QUERY, (990, 1140, 30)).await, how);
     }
 }
