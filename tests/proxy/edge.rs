@@ -189,7 +189,7 @@ async fn where_upstream_fails_the_query_itself_is_asked() {
     assert_eq!(world.proxy.counters.edge_given_up.load(Ordering::Relaxed), 3);
     world.upstream.as_ref().unwrap().set_fails(true);
     world.now(1227);
-    assert_eq!(world.range(query, RANGE, &[]).await.status, 502);
+    assert_eq!(world.range(query, RANGE, &[]).await.status, 503); // forwarded as a whole, and so is the failure
     assert_eq!(world.instant(query, "1200", &[]).await.status, 503); // forwarded, and so is the failure
 }
 

@@ -10,6 +10,7 @@ mod choice;
 mod edge;
 pub mod limits;
 mod lists;
+mod stitched;
 mod trust;
 mod upstream;
 mod world;
