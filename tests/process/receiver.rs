@@ -149,15 +149,15 @@ async fn no_bytes_end_the_process_or_reach_the_results() {
 }
 
 /// A connection by hand.
-struct Raw(TcpStream);
+pub(super) struct Raw(TcpStream);
 
 impl Raw {
-    async fn open(address: SocketAddr) -> Raw {
+    pub async fn open(address: SocketAddr) -> Raw {
         Raw(TcpStream::connect(address).await.unwrap())
     }
 
     /// False when the other side has closed.
-    async fn send(&self, mut bytes: &[u8]) -> bool {
+    pub async fn send(&self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             self.0.writable().await.unwrap();
             match self.0.try_write(bytes) {
@@ -199,7 +199,7 @@ impl Raw {
     }
 
     /// Sends no more and waits until the other side closes.
-    async fn wait(&self) -> (Duration, String) {
+    pub async fn wait(&self) -> (Duration, String) {
         let (began, mut answer) = (Instant::now(), Vec::new());
         while let Some(more) = self.come() {
             answer.extend(more);
