@@ -181,10 +181,12 @@ fn holds(span: &Uncover, t: Timestamp) -> bool {
 fn last_event(state: &ViewState, t: Timestamp) -> Option<Timestamp> {
     let events = state.spans.iter().filter_map(|span| match span.reason {
         SpanReason::Gone => Some(span.from),
-        SpanReason::Gap => Some(span.to),
+        // What came with a sender, labels among it, was not there when an earlier comparison was equal.
+        SpanReason::Gap | SpanReason::SenderNew | SpanReason::TwoSenders => Some(span.to),
         _ => None,
     });
-    events.chain(state.covered_from).filter(|event| *event <= t).max()
+    // Where a view began is an event, where retention has come to is none.
+    events.chain(state.begun).filter(|event| *event <= t).max()
 }
 
 /// Where windows last were rid of overdue series: what was equal before says nothing of those.
@@ -221,7 +223,7 @@ pub fn changed_between(state: &ViewState, after: Timestamp, to: Timestamp) -> bo
 mod tests {
     use super::*;
     use crate::model::ViewId;
-    use SpanReason::{Draining, Gone, Late, Overdue};
+    use SpanReason::{Draining, Gone, Late, Overdue, SenderNew, TwoSenders};
 
     const OPEN: i64 = i64::MAX;
 
@@ -234,6 +236,7 @@ mod tests {
             to: Timestamp(*to),
         };
         ViewState {
+            begun: Some(Timestamp(0)),
             covered_from: Some(Timestamp(0)),
             final_to: Some(Timestamp(200)),
             step_ms: 10,
@@ -271,6 +274,28 @@ mod tests {
         check(&[(Late, 60, 81)], &[50], &[(50, 50), (90, 200)]);
         check(&[(Gone, 100, 101)], &[0], &[(0, 90)]);
         check(&[(Gone, 100, 101)], &[0, 130], &[(0, 90), (130, 200)]);
+    }
+
+    #[test]
+    fn what_comes_with_a_sender_wants_a_comparison() {
+        for reason in [SenderNew, TwoSenders] {
+            check(&[(reason, 60, 90)], &[0], &[(0, 50)]);
+            check(&[(reason, 60, 90)], &[0, 80], &[(0, 50)]);
+            check(&[(reason, 60, 90)], &[0, 100], &[(0, 50), (100, 200)]);
+            check(&[(reason, 60, 90), (reason, 120, 150)], &[0, 90], &[(0, 50), (90, 110)]);
+        }
+    }
+
+    #[test]
+    fn retention_takes_no_trust_away_and_gives_none() {
+        let served = |spans: &[(SpanReason, i64, i64)], equal: &[i64]| {
+            let state = ViewState { covered_from: Some(Timestamp(100)), ..state(spans) };
+            let coverage = Coverage::strict(&state, Vouching::Compared(&compared(equal, &[])));
+            coverage.served().iter().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(served(&[], &[0]), [(100, 200)]);
+        assert_eq!(served(&[(SenderNew, 50, 80)], &[0]), []);
+        assert_eq!(served(&[(SenderNew, 50, 80)], &[0, 90]), [(100, 200)]);
     }
 
     #[test]

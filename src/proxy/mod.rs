@@ -132,7 +132,7 @@ impl Proxy {
         self.edge.take_settled(final_to, keep_ms)
     }
 
-    /// An answer that came too early to be whole says nothing.
+    /// An answer that came too early to be whole says nothing, nor does one without a series.
     fn compare_at_edge(&self, catalog: &Catalog, settled: &Settled) {
         let (key, entry) = (settled.key, catalog.get(settled.key.view));
         let Some(entry) = entry.filter(|entry| self.options.compare && settled.age_ms >= settle_ms(&entry.view)) else {
@@ -143,7 +143,10 @@ impl Proxy {
         let value = |fields: &[Vec<f64>; 2]| fields[usize::from(key.field)].first().copied();
         let ours: BTreeMap<Labels, f64> =
             groups.iter().filter_map(|group| Some(((*group.labels).clone(), value(&group.fields)?))).collect();
-        let theirs = settled.values.iter().map(|(labels, v)| ((**labels).clone(), *v)).collect();
+        let theirs: BTreeMap<Labels, f64> = settled.values.iter().map(|(labels, v)| ((**labels).clone(), *v)).collect();
+        if ours.is_empty() && theirs.is_empty() {
+            return;
+        }
         let difference = first_difference(&ours, &theirs);
         self.trust.compared_at_edge(entry, key.t, difference.as_deref());
     }

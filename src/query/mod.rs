@@ -102,11 +102,10 @@ pub fn range(
         let message = format!("invalid expression type {wrong:?} for range query, must be Scalar or instant Vector");
         return Err(QueryError::bad_data(message));
     }
-    let span = QuerySpan { step_ms, range_ms: end - start };
+    let whole = options.whole_range.unwrap_or((start, end));
+    let span = QuerySpan { step_ms, range_ms: whole.1 - whole.0 };
     let known = expr.with_known_durations(span).map_err(QueryError::bad_data)?;
-    stack::with_room_for(&known, |expr| {
-        evaluate_range(Evaluator::new(steps, (start, end), step_ms, source, options), expr, &steps)
-    })
+    stack::with_room_for(&known, |expr| evaluate_range(Evaluator::new(steps, whole, step_ms, source, options), expr, &steps))
 }
 
 fn evaluate_range(mut evaluator: Evaluator<'_>, expr: &Expr, steps: &Steps) -> Result<Evaluated, QueryError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::error::{QueryError, QueryErrorKind};
+use crate::model::Timestamp;
 use crate::promql::TREE_DEPTH_MAX;
 
 /// What holds for one evaluation.
@@ -19,6 +20,9 @@ pub struct EvalOptions {
     /// Whether the metric's name goes only at the end of the evaluation, so that `label_replace` still sees it. Off, as in
     /// Prometheus' default settings.
     pub delayed_name_removal: bool,
+    /// Start and end of the query of which a range is only some steps: what `start()`, `end()` and `range()` name. `None`
+    /// when the range is the whole query.
+    pub whole_range: Option<(Timestamp, Timestamp)>,
     pub limits: QueryLimits,
 }
 
@@ -29,6 +33,7 @@ impl Default for EvalOptions {
             subquery_step_ms: 60_000,
             query: String::new(),
             delayed_name_removal: false,
+            whole_range: None,
             limits: QueryLimits::default(),
         }
     }

@@ -284,7 +284,8 @@ fn uses_bounds(expr: &Expr) -> bool {
         found |= match &expr.kind {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => moving(&selector.shift),
             ExprKind::Subquery { shift, .. } => moving(shift),
-            ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range"),
+            // The step of a query of one step is 0.
+            ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range" | "step"),
             ExprKind::Modified(modified) => modified.uses_query_range(),
             _ => false,
         };

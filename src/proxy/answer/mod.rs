@@ -74,6 +74,13 @@ pub(super) fn outcome(proxy: &Proxy, catalog: &Catalog, question: &Question<'_>)
     request::rewritten(proxy, catalog, question, range, at_the_edge)
 }
 
+/// Why upstream's part of an answer is not there.
+enum Missed {
+    /// The query's time was over.
+    TooLate,
+    Failed(String),
+}
+
 impl Early {
     async fn answer(self, proxy: &Arc<Proxy>, incoming: &Incoming, began: Instant) -> Response {
         let (response, how) = match self {
@@ -95,7 +102,7 @@ impl Asked<'_> {
         if self.is_forwarded(&plan) {
             return self.forward(&[plan.reason()], "the steps asked for are not covered").await;
         }
-        let ours = self.evaluate_range(&plan, edge);
+        let ours = self.evaluate_range(range, &plan, edge);
         let theirs = self.ask_upstream(&plan.asked);
         let (ours, theirs) = futures_util::future::join(ours, theirs).await;
         let (mut parts, mut notes) = match ours {
@@ -104,7 +111,15 @@ impl Asked<'_> {
         };
         let theirs = match theirs {
             Ok(answers) => answers,
-            Err(failed) => return (failed, Answered::Refused),
+            Err(Missed::TooLate) => {
+                let message = "query timed out while upstream was asked for a part of it";
+                return (json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", message), Answered::Refused);
+            }
+            // Asked for all of it, upstream may have an answer, and if not, words of its own.
+            Err(Missed::Failed(why)) => {
+                let why = format!("the steps that are not covered cannot be had by themselves: {why}");
+                return self.forward(&[plan.reason()], &why).await;
+            }
         };
         for answer in theirs {
             parts.push(answer.series);
@@ -227,8 +242,8 @@ impl Asked<'_> {
         self.proxy.edge.points(upstream, &wanted).await
     }
 
-    /// The query's own expression over steps that views may not answer; the answer to give when upstream has none.
-    async fn ask_upstream(&self, asked: &[Stretch]) -> Result<Vec<RangeAnswer>, Response> {
+    /// The query's own expression over steps that views may not answer.
+    async fn ask_upstream(&self, asked: &[Stretch]) -> Result<Vec<RangeAnswer>, Missed> {
         let Some(upstream) = &self.proxy.upstream else { return Ok(Vec::new()) };
         let path = self.incoming.path.split('?').next().unwrap_or_default();
         let asks = asked.iter().map(|stretch| {
@@ -236,11 +251,8 @@ impl Asked<'_> {
         });
         let answers = futures_util::future::try_join_all(asks);
         match tokio::time::timeout_at(self.deadline.into(), answers).await {
-            Ok(answers) => answers.map_err(|message| json::error(StatusCode::BAD_GATEWAY, "unavailable", &message)),
-            Err(_) => {
-                let message = "query timed out while upstream was asked for a part of it";
-                Err(json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", message))
-            }
+            Ok(answers) => answers.map_err(Missed::Failed),
+            Err(_) => Err(Missed::TooLate),
         }
     }
 
