@@ -18,7 +18,7 @@ use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
-use crate::wire::record::{Interner, RecordWriter, SymbolTable};
+use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
 use crate::wire::{WireError, snappy};
@@ -287,7 +287,8 @@ impl Gateway {
             let table = self.interner.table();
             let mut writer = RecordWriter::new();
             writer.begin(&origin.tenant, &origin.sender);
-            writer.refusal(None, &[], RefusalReason::BodyMalformed.slug());
+            let reason = RefusalReason::BodyMalformed.slug();
+            writer.refusal(&RefusedSeries { reason, ..RefusedSeries::default() });
             let Ok(payload) = writer.finish(&table).map(Bytes::from) else { return };
             let record = NewRecord { partition: PartitionId(0), payload, newest: None };
             if let Err(error) = self.append(vec![record]).await {

@@ -13,6 +13,7 @@ mod lifecycle;
 pub mod processes;
 mod readers;
 mod receiver;
+mod refused;
 mod remote_write;
 
 /// A generator of its own, so that a printed seed repeats a run.
