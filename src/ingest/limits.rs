@@ -64,13 +64,13 @@ refusal_reasons! {
     NoSamples: "no-samples", "the series has no samples", false;
     NativeHistogram: "native-histogram", "native histograms are not supported; send classic histograms", true;
     Exemplar: "exemplar", "exemplars are not supported; set send_exemplars: false", false;
-    BodyMalformed: "body-malformed", "the body cannot be decoded", false;
-    BodyTooLarge: "body-too-large", "the body is larger than ingest.body_bytes_max", false;
+    BodyMalformed: "body-malformed", "the body cannot be decoded", true;
+    BodyTooLarge: "body-too-large", "the body is larger than ingest.body_bytes_max, or than the log takes at once", true;
     ContentType: "content-type", "the content type is not remote write 1.0 or 2.0", false;
     ContentEncoding: "content-encoding", "the content encoding is not snappy", false;
     LogUnavailable: "log-unavailable", "the log cannot take it now", false;
-    TooManySenders: "too-many-senders", "more senders have written than limits.senders_max", false;
-    OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", false;
+    TooManySenders: "too-many-senders", "more new senders write than limits.senders_max", false;
+    OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", true;
 }
 
 impl fmt::Display for RefusalReason {

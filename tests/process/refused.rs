@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::processes::{Home, Running, now_ms};
+use super::processes::{Home, Running, body_v1, counted, labels, now_ms, sample};
 use super::remote_write::{Sent, V1, V2, encoded_v1, encoded_v2, post, sent};
 
 /// Views of two metrics, of windows of 10 s and 20 s.
@@ -82,4 +82,72 @@ async fn a_refused_series_uncovers_its_views_where_its_samples_would_count() {
 async fn native_histograms_uncover_their_views_where_they_would_count() {
     let native = |t: i64| Sent { samples: vec![], histograms: vec![t - 5_000, t - 7_000], ..series("c_total", &[], &[]) };
     check("native histograms", native, |t| spans(&[("all", &[(t - 7_000, t + 5_000)])])).await;
+}
+
+/// The views' `refused` spans, one each, begin at `from - max_delay` and end at `to + window`, with log times of the bodies
+/// between those given.
+#[track_caller]
+fn check_around(found: &BTreeMap<String, Vec<(i64, i64)>>, first: (i64, i64), last: (i64, i64)) {
+    assert_eq!(found.len(), 3, "{found:?}");
+    for (rule, spans) in found {
+        let window = if rule == "prod" { 20_000 } else { 10_000 };
+        let [(from, to)] = spans[..] else { panic!("{rule}: {spans:?}") };
+        let (began, ended) = (from + 2_000, to - window);
+        let inside = |t: i64, (least, most): (i64, i64)| (least..=most).contains(&t);
+        assert!(inside(began, first) && inside(ended, last), "{rule}: {spans:?} not around {first:?} to {last:?}");
+    }
+}
+
+/// Sends a body; between which times it was answered.
+async fn rubbish(running: &Running, header: (&str, &str), body: &[u8], status: u16) -> (i64, i64) {
+    let began = now_ms();
+    let answer = running.request("POST", "/api/v1/write", &[header], body.to_vec()).await;
+    assert_eq!(answer.status, status, "{answer:?}");
+    (began, now_ms())
+}
+
+#[tokio::test]
+async fn a_body_of_a_known_sender_that_is_not_read_uncovers_all_views_and_a_strangers_none() {
+    let home = Home::new(&[("mine.json", JOB)], "ingest: { body_bytes_max: 256KiB }");
+    let mut running = home.start().await;
+    let (known, stranger) = (("X-Prefold-Sender", "known"), ("X-Prefold-Sender", "stranger"));
+    let (good, large) = (body_v1(&counted("good")), vec![0x55; 300_000]);
+    for _ in 0..2 {
+        rubbish(&running, known, b"rubbish", 400).await;
+        rubbish(&running, stranger, &large, 413).await;
+    }
+    assert_eq!(refused(&running).await, spans(&[]), "nobody is known yet");
+    rubbish(&running, known, &good, 204).await;
+    rubbish(&running, stranger, b"rubbish", 400).await;
+    rubbish(&running, stranger, &large, 413).await;
+    assert_eq!(refused(&running).await, spans(&[]), "a stranger");
+    let first = rubbish(&running, known, b"rubbish", 400).await;
+    rubbish(&running, known, b"rubbish", 400).await;
+    rubbish(&running, known, &large, 413).await;
+    check_around(&refused(&running).await, first, first);
+    running.kill();
+    // The commit knows it.
+    let running = home.start().await;
+    rubbish(&running, stranger, b"rubbish", 400).await;
+    check_around(&refused(&running).await, first, first);
+    let last = rubbish(&running, known, &large, 413).await;
+    check_around(&refused(&running).await, first, last);
+}
+
+#[tokio::test]
+async fn a_sender_that_labels_name_is_known_by_its_address() {
+    let home = Home::new(&[("mine.json", JOB)], "ingest: { sender_labels: [cluster] }");
+    let mut running = home.start().await;
+    let (known, stranger) = (("X-Forwarded-For", "10.0.0.1"), ("X-Forwarded-For", "10.0.0.2"));
+    let good = vec![(labels(&[("__name__", "c_total"), ("cluster", "c1")]), vec![sample(now_ms(), 1.0)])];
+    rubbish(&running, known, &body_v1(&good), 204).await;
+    rubbish(&running, stranger, b"rubbish", 400).await;
+    assert_eq!(refused(&running).await, spans(&[]), "a stranger");
+    let first = rubbish(&running, known, b"rubbish", 400).await;
+    check_around(&refused(&running).await, first, first);
+    running.kill();
+    // As long as a sender of the commit has not written again, any address may be its.
+    let running = home.start().await;
+    let last = rubbish(&running, stranger, b"rubbish", 400).await;
+    check_around(&refused(&running).await, first, last);
 }
