@@ -13,6 +13,7 @@ mod lifecycle;
 pub mod processes;
 mod readers;
 mod receiver;
+mod refused;
 mod remote_write;
 mod uncovered;
 
