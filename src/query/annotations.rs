@@ -89,6 +89,40 @@ impl Annotations {
         self.add(Severity::Info, text, source, None);
     }
 
+    /// A window that mixes floats and native histograms, under a function that takes either but not both.
+    pub fn mixed_range(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");
+        self.add(Severity::Warning, text, source, None);
+    }
+
+    /// A window of floats whose native histograms were passed over.
+    pub fn histograms_ignored_in_range(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("ignored histograms in a range containing both floats and histograms for metric name {metric:?}");
+        self.add(Severity::Info, text, source, None);
+    }
+
+    /// A group that mixes floats and native histograms.
+    pub fn mixed_aggregation(&mut self, source: SourceRange) {
+        let text = "encountered a mix of histograms and floats for aggregation".to_owned();
+        self.add(Severity::Warning, text, source, None);
+    }
+
+    pub fn histogram_ignored_in_aggregation(&mut self, op: &str, source: SourceRange) {
+        self.add(Severity::Info, format!("ignored histogram in {op} aggregation"), source, None);
+    }
+
+    /// An operator between a float and a native histogram, or two of a kind, for which it has no meaning.
+    pub fn incompatible_types(&mut self, left: &str, op: &str, right: &str, source: SourceRange) {
+        let text = format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}");
+        self.add(Severity::Info, text, source, None);
+    }
+
+    /// Buckets and a native histogram of the same labels. `metric` is empty when no name is to be said.
+    pub fn classic_beside_native(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("vector contains a mix of classic and native histograms{}", named(metric));
+        self.add(Severity::Warning, text, source, None);
+    }
+
     /// `metric` is empty when no name is to be said.
     pub fn forced_monotonicity(&mut self, forced: ForcedMonotonicity, metric: &str, source: SourceRange) {
         let text = "input to histogram_quantile needed to be fixed for monotonicity (see \

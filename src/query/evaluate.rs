@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::budget::Budget;
 use super::error::QueryError;
+use super::native::is_histogram;
 use super::options::EvalOptions;
 use super::row::{NameRemoval, Row};
 use super::select::Selections;
@@ -105,8 +106,8 @@ impl<'a> Evaluator<'a> {
                 Err(QueryError::bad_data("a range vector can only be the argument of a function"))
             }
             ExprKind::Call { function, args } => function::call(self, function, args, expr.source, steps),
-            ExprKind::Aggregate(node) => aggregate::aggregate(self, node, steps).map(Operand::Vector),
-            ExprKind::Binary(node) => binary::binary(self, node, steps),
+            ExprKind::Aggregate(node) => aggregate::aggregate(self, node, expr.source, steps).map(Operand::Vector),
+            ExprKind::Binary(node) => binary::binary(self, node, expr.source, steps),
             ExprKind::Negate(inner) => self.negate(inner, steps),
             ExprKind::Paren(inner) => self.eval(inner, steps),
             ExprKind::Modified(modified) => Err(unsupported_modifier(modified)),
@@ -121,7 +122,7 @@ impl<'a> Evaluator<'a> {
             }
             Operand::Vector(mut rows) => {
                 for row in &mut rows {
-                    row.update(|_, v| Some(-v));
+                    row.update_all(|_, v| Some(if is_histogram(v) { v } else { -v }));
                 }
                 self.names.drop_names(rows).map(Operand::Vector)
             }

@@ -34,7 +34,7 @@ pub struct SelectRequest<'a> {
 #[derive(Clone, Debug)]
 pub struct SeriesData {
     pub labels: Arc<Labels>,
-    /// Times strictly ascending; may hold staleness markers.
+    /// Times strictly ascending; may hold staleness markers, and native histograms as [`super::is_histogram`] tells them.
     pub samples: Samples,
 }
 

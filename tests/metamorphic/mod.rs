@@ -21,13 +21,13 @@ use prefold::rewrite::{Outcome, QueryTime, Question, rewrite};
 
 use notes::counters_noted;
 use views::{Kept, derive};
-use world::{Views, evaluate, same};
+use world::{Views, evaluate, floats, same};
 
 /// The step of a subquery that names none: Prometheus' default evaluation interval.
 const EVALUATION_INTERVAL_MS: i64 = 60_000;
 
 /// Of the corpus beside the repository: what is rewritten today, as asked and from the finest views. Never lowered.
-const REWRITTEN_AT_LEAST: [(Kept, usize); 2] = [(Kept::AsAsked, 168), (Kept::Finest, 164)];
+const REWRITTEN_AT_LEAST: [(Kept, usize); 2] = [(Kept::AsAsked, 209), (Kept::Finest, 205)];
 
 /// What became of the evals of one run.
 #[derive(Default)]
@@ -64,7 +64,8 @@ fn pre_aggregated_subtrees_give_the_plain_answer() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let script = script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
             script::run(&script, &mut |eval, source| {
-                times(eval).into_iter().for_each(|time| tally.eval(&name, eval, time, source, kept));
+                let source = floats(source);
+                times(eval).into_iter().for_each(|time| tally.eval(&name, eval, time, &source, kept));
                 // Whether the plain answer is the right one is for `query::promqltest` to judge.
                 Err(QueryError::bad_data("not judged here"))
             });

@@ -139,7 +139,6 @@ fn limits_and_errors_are_named_as_prometheus_names_them() {
         ("start_timestamp(m)", "start_timestamp()"),
         ("rate(m[5m] anchored)", "anchored"),
         ("sum(m smoothed)", "smoothed"),
-        ("m </ 5", "native-histogram"),
     ] {
         let message = format!("{what} is not evaluated here: ask the upstream database");
         check_error(query, limits(), Unsupported(what.to_owned()), &message);
