@@ -1,7 +1,7 @@
 //! Warnings and infos: what a query's author should know although there is an answer.
 //!
-//! Texts and positions are Prometheus'. Equal texts are kept once; that a histogram was forced to be monotonic is counted
-//! over the whole query and said once with its extent.
+//! Texts and positions are Prometheus'. Equal texts are kept once, where they came up last; that a histogram was forced to be
+//! monotonic is counted over the whole query and said once with its extent, where it came up first.
 
 use std::fmt::Write;
 
@@ -132,8 +132,9 @@ impl Annotations {
 
     fn add(&mut self, severity: Severity, text: String, source: SourceRange, monotonicity: Option<ForcedMonotonicity>) {
         if let Some(known) = self.kept.iter_mut().find(|known| known.severity == severity && known.text == text) {
-            if let (Some(known), Some(new)) = (&mut known.monotonicity, &monotonicity) {
-                known.merge(new);
+            match (&mut known.monotonicity, &monotonicity) {
+                (Some(known), Some(new)) => known.merge(new),
+                _ => known.source = source,
             }
             return;
         }
@@ -217,8 +218,8 @@ mod tests {
     fn texts_are_kept_once_with_their_position() {
         let mut notes = Annotations::default();
         let source = SourceRange { start: 7, end: 9 };
-        notes.quantile_out_of_range(2.0, source);
         notes.quantile_out_of_range(2.0, SourceRange::default());
+        notes.quantile_out_of_range(2.0, source);
         notes.possible_non_counter("x", source);
         let (warnings, infos) = notes.render("rate(\n x[5m])");
         assert_eq!(warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:2)"]);

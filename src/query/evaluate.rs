@@ -101,7 +101,7 @@ impl<'a> Evaluator<'a> {
         match &expr.kind {
             ExprKind::Number(number) => Ok(Operand::Scalar(vec![number.0; steps.count])),
             ExprKind::String(text) => Ok(Operand::String(text.clone())),
-            ExprKind::Vector(selector) => self.instant_vector(selector, steps).map(Operand::Vector),
+            ExprKind::Vector(selector) => self.instant_vector(selector, expr.source, steps).map(Operand::Vector),
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
                 Err(QueryError::bad_data("a range vector can only be the argument of a function"))
             }

@@ -31,7 +31,7 @@ mod value;
 use std::sync::Arc;
 
 pub use almost::almost_equal;
-pub use counters::counter_infos;
+pub use counters::{NonCounter, non_counters};
 pub use error::{NATIVE_HISTOGRAM, QueryError, QueryErrorKind};
 pub use memory::MemorySource;
 pub use native::is_histogram;

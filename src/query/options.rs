@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::counters::NonCounter;
 use super::error::{QueryError, QueryErrorKind};
 use crate::promql::TREE_DEPTH_MAX;
 
@@ -19,6 +20,8 @@ pub struct EvalOptions {
     /// Whether the metric's name goes only at the end of the evaluation, so that `label_replace` still sees it. Off, as in
     /// Prometheus' default settings.
     pub delayed_name_removal: bool,
+    /// What stood in the query where views are read: noted when they give values.
+    pub non_counters: Vec<NonCounter>,
     pub limits: QueryLimits,
 }
 
@@ -29,6 +32,7 @@ impl Default for EvalOptions {
             subquery_step_ms: 60_000,
             query: String::new(),
             delayed_name_removal: false,
+            non_counters: Vec::new(),
             limits: QueryLimits::default(),
         }
     }

@@ -8,7 +8,7 @@ use super::row::{ABSENT, Row};
 use super::source::{SelectRequest, SeriesData};
 use super::steps::{Reference, Steps};
 use crate::model::{Sample, Selector, Timestamp, is_stale};
-use crate::promql::{Origin, VectorSelector};
+use crate::promql::{Origin, SourceRange, VectorSelector};
 
 /// What a query has selected so far: two uses of one selector over one interval are one read.
 #[derive(Default)]
@@ -72,8 +72,18 @@ impl Evaluator<'_> {
         Ok(series)
     }
 
-    pub fn instant_vector(&mut self, selector: &VectorSelector, steps: &Steps) -> Result<Vec<Row>, QueryError> {
-        self.instant_readings(selector, steps, Reading::Value)
+    /// The values of a selector that stands at `source`.
+    pub fn instant_vector(
+        &mut self,
+        selector: &VectorSelector,
+        source: SourceRange,
+        steps: &Steps,
+    ) -> Result<Vec<Row>, QueryError> {
+        let rows = self.instant_readings(selector, steps, Reading::Value)?;
+        if selector.origin != Origin::Samples && !rows.is_empty() {
+            self.note_non_counters(source);
+        }
+        Ok(rows)
     }
 
     /// One row per series, of what each step's sample reads.

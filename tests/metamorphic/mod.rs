@@ -6,7 +6,6 @@
 //! that the engine and the stream share; `query::promqltest` judges the plain answers.
 
 mod generated;
-mod notes;
 mod views;
 mod world;
 
@@ -16,10 +15,9 @@ use std::path::PathBuf;
 use prefold::plan::Catalog;
 use prefold::promql::{Expr, ExprKind, parse};
 use prefold::query::script::{self, EvalCommand, EvalTime};
-use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind};
+use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind, non_counters};
 use prefold::rewrite::{Outcome, QueryTime, Question, rewrite};
 
-use notes::counters_noted;
 use views::{Kept, derive};
 use world::{Views, evaluate, floats, same};
 
@@ -146,8 +144,7 @@ fn over_views(
     outcome: &Outcome,
     views: &Views,
 ) -> Result<Evaluated, String> {
-    let mut answer = evaluate(&outcome.expr, time, &views.beside(source), options)
-        .map_err(|error| format!("only the rewrite fails: {error}"))?;
-    answer.infos.extend(counters_noted(&parse(&options.query).unwrap(), time, source, options));
-    Ok(answer)
+    let options = EvalOptions { non_counters: non_counters(&parse(&options.query).unwrap()), ..options.clone() };
+    evaluate(&outcome.expr, time, &views.beside(source), &options)
+        .map_err(|error| format!("only the rewrite fails: {error}"))
 }

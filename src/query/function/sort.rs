@@ -15,10 +15,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 fn rows(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Vec<Row>, QueryError> {
+    let rows = evaluator.vector(call.arg(0)?, call.steps)?;
     if !call.steps.is_instant() {
         evaluator.notes.sort_in_range_query(call.source);
     }
-    evaluator.vector(call.arg(0)?, call.steps)
+    Ok(rows)
 }
 
 /// NaN comes last in either direction. Native histograms have no place in it, and go.

@@ -6,7 +6,7 @@ use super::Call;
 use crate::function::range::{HistogramsInWindow, Parameter};
 use crate::function::{Moment, RangeFunction};
 use crate::model::Sample;
-use crate::query::counters::looks_like_counter;
+use crate::query::counters::{looks_like_counter, wants_counter};
 use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
 use crate::query::native::{is_histogram, needed};
@@ -32,14 +32,14 @@ pub(super) fn registered(
     if entry.keeps_metric_name { Ok(rows) } else { evaluator.names.drop_names_of_distinct(rows) }
 }
 
-/// Metrics with a result whose names do not look like counters are noted; for rate and increase, not for irate.
+/// Metrics with a result whose names do not look like counters are noted.
 fn note_names(
     evaluator: &mut Evaluator<'_>,
     entry: &RangeFunction,
     call: &Call<'_>,
     rows: &[Row],
 ) -> Result<(), QueryError> {
-    if !entry.counter || entry.scaled_from.is_none() {
+    if !wants_counter(entry) {
         return Ok(());
     }
     let source = call.arg(0)?.source;
