@@ -34,6 +34,9 @@ pub struct EvalArgs {
     /// Step of a range query, such as 30s
     #[arg(long, requires = "start")]
     step: Option<String>,
+    /// How far back a selector looks for a sample
+    #[arg(long, default_value = "5m")]
+    lookback: String,
     /// The answer as Prometheus' API gives it
     #[arg(long)]
     json: bool,
@@ -46,8 +49,7 @@ enum When {
 
 /// 0 when there is an answer, 1 when evaluation fails, 2 for wrong usage, 3 when the file could not be read.
 pub fn run(args: &EvalArgs) -> ExitCode {
-    let asked = when(args).and_then(|when| Ok((when, parse(&args.query).map_err(|error| error.to_string())?)));
-    let (when, expr) = match asked {
+    let (when, options, expr) = match asked(args) {
         Ok(asked) => asked,
         Err(message) => {
             eprintln!("prefold eval: {message}");
@@ -58,11 +60,19 @@ pub fn run(args: &EvalArgs) -> ExitCode {
         Ok(source) => source,
         Err(message) => return could_not_run("eval", &message),
     };
-    let answer = evaluate(&expr, &when, &source, &args.query);
+    let answer = evaluate(&expr, &when, &source, &options);
     let status = u8::from(answer.is_err());
     let written = if args.json { write_json(&answer) } else { write_text(&answer) };
     // Whoever reads us may have gone away: then nothing is left to say.
     written.map_or(ExitCode::from(3), |()| ExitCode::from(status))
+}
+
+/// When and how a query is evaluated, and the query.
+fn asked(args: &EvalArgs) -> Result<(When, EvalOptions, Expr), String> {
+    let lookback_ms = parse_duration(&args.lookback)?;
+    let options = EvalOptions { query: args.query.clone(), lookback_ms, ..EvalOptions::default() };
+    let expr = parse(&args.query).map_err(|error| error.to_string())?;
+    Ok((when(args)?, options, expr))
 }
 
 fn when(args: &EvalArgs) -> Result<When, String> {
@@ -90,11 +100,10 @@ fn load(path: &Path) -> Result<MemorySource, String> {
     Ok(source)
 }
 
-fn evaluate(expr: &Expr, when: &When, source: &MemorySource, query: &str) -> Result<Evaluated, QueryError> {
-    let options = EvalOptions { query: query.to_owned(), ..EvalOptions::default() };
+fn evaluate(expr: &Expr, when: &When, source: &MemorySource, options: &EvalOptions) -> Result<Evaluated, QueryError> {
     match *when {
-        When::Instant(at) => query::instant(expr, at, source, &options),
-        When::Range { start, end, step_ms } => query::range(expr, start, end, step_ms, source, &options),
+        When::Instant(at) => query::instant(expr, at, source, options),
+        When::Range { start, end, step_ms } => query::range(expr, start, end, step_ms, source, options),
     }
 }
 

@@ -86,7 +86,10 @@ impl<'a> Evaluator<'a> {
             return Err(QueryError::bad_data(format!("expression is nested more than {depth_max} levels deep")));
         }
         let held = self.budget.held();
-        let operand = self.eval_kind(expr, steps)?;
+        let operand = match self.invariant(expr, steps)? {
+            Some(operand) => operand,
+            None => self.eval_kind(expr, steps)?,
+        };
         self.budget.go_back(held);
         match &operand {
             Operand::Vector(rows) => rows.iter().try_for_each(|row| self.budget.hold_row(row))?,
@@ -97,7 +100,8 @@ impl<'a> Evaluator<'a> {
         Ok(operand)
     }
 
-    fn eval_kind(&mut self, expr: &Expr, steps: &Steps) -> Result<Operand, QueryError> {
+    /// The values of a node, whatever it costs.
+    pub fn eval_kind(&mut self, expr: &Expr, steps: &Steps) -> Result<Operand, QueryError> {
         match &expr.kind {
             ExprKind::Number(number) => Ok(Operand::Scalar(vec![number.0; steps.count])),
             ExprKind::String(text) => Ok(Operand::String(text.clone())),

@@ -15,6 +15,7 @@ mod evaluate;
 mod function;
 mod go_text;
 mod grouping;
+mod invariant;
 pub mod load;
 pub mod memory;
 mod native;

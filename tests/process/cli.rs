@@ -20,7 +20,7 @@ fn help_names_every_option() {
         ("check", &["PATHS", "--schema", "--plan"]),
         ("test", &["PATHS"]),
         ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
-        ("eval", &["QUERY", "--data", "--time", "--start", "--end", "--step", "--json"]),
+        ("eval", &["QUERY", "--data", "--time", "--start", "--end", "--step", "--lookback", "--json"]),
         ("demo", &["--series", "--minutes", "--json"]),
     ] {
         let (status, help, stderr) = finished(&mut prefold(&[command, "--help"]));
@@ -50,6 +50,8 @@ fn eval_answers_over_a_file() {
         (&["up[1m]", "--time", "30.5"], 0, "up{job=\"a\"} 0@0 1@30\nup{job=\"b\"} 5@0\n", ""),
         (&["1 + 1", "--time", "0"], 0, "2\n", ""),
         (&["'text'", "--time", "0"], 0, "text\n", ""),
+        (&["up", "--time", "59.999", "--lookback", "30s"], 0, "up{job=\"a\"} 1\n", ""),
+        (&["count(h)", "--time", "0"], 0, "{} 1\n", ""),
         (&["absent_metric", "--time", "0"], 0, "", ""),
         (
             &["rate(up{job=\"a\"}[1m])", "--time", "60"],
@@ -74,6 +76,12 @@ fn eval_answers_over_a_file() {
         ),
         (&["h", "--time", "0"], 1, "", "prefold eval: native-histogram is not evaluated here: ask the upstream database\n"),
         (&["sum(", "--time", "0"], 2, "", "prefold eval: 1:5: parse error: unclosed left parenthesis\n"),
+        (
+            &["up", "--time", "0", "--lookback", "5"],
+            2,
+            "",
+            "prefold eval: not a valid duration: \"5\" (write it like 30s, 5m or 1h30m)\n",
+        ),
         (&["up", "--time", "yesterday"], 2, "", "prefold eval: cannot parse \"yesterday\" to a valid timestamp\n"),
     ] {
         let expected = (status, stdout.to_owned(), stderr.to_owned());
