@@ -89,6 +89,13 @@ impl Annotations {
         self.add(Severity::Info, text, source, None);
     }
 
+    pub fn type_not_counter(&mut self, metric: &str, label: &str, source: SourceRange) {
+        let text = format!(
+            "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {label:?}: {metric:?}"
+        );
+        self.add(Severity::Info, text, source, None);
+    }
+
     /// A window that mixes floats and native histograms, under a function that takes either but not both.
     pub fn mixed_range(&mut self, metric: &str, source: SourceRange) {
         let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");

@@ -20,6 +20,9 @@ pub struct EvalOptions {
     /// Whether the metric's name goes only at the end of the evaluation, so that `label_replace` still sees it. Off, as in
     /// Prometheus' default settings.
     pub delayed_name_removal: bool,
+    /// Whether rate() and increase() tell a counter by its label `__type__`, not by its name. Off, as in Prometheus' default
+    /// settings.
+    pub type_labels: bool,
     /// What stood in the query where views are read: noted when they give values.
     pub non_counters: Vec<NonCounter>,
     pub limits: QueryLimits,
@@ -32,6 +35,7 @@ impl Default for EvalOptions {
             subquery_step_ms: 60_000,
             query: String::new(),
             delayed_name_removal: false,
+            type_labels: false,
             non_counters: Vec::new(),
             limits: QueryLimits::default(),
         }

@@ -14,7 +14,7 @@ use prefold::query::{
 };
 use prefold::rewrite::{QueryTime, Question, explain, rewrite};
 
-fn source(lines: &str) -> MemorySource {
+pub fn source(lines: &str) -> MemorySource {
     let mut source = MemorySource::new();
     load_lines(&mut source, 60_000, lines).expect("the series of a test are well formed");
     source
@@ -258,29 +258,6 @@ fn names_go_at_once_or_at_the_end() {
     let both = r#"sum by (__name__) (rate({__name__=~"a|b"}[5m]))"#;
     assert_eq!(labels(both, false), Ok(vec!["{}".to_owned()]));
     assert_eq!(labels(both, true), same);
-}
-
-/// One text is said once, of the place where it came up last; for a range as for an instant.
-#[test]
-fn a_note_is_said_once_of_its_last_place() {
-    let source = source("a 1 2 3\nb 1 2 3");
-    let (from, to) = (Timestamp(60_000), Timestamp(120_000));
-    for (query, places) in [
-        ("rate(a[5m]) + increase(a[5m])", &["a: 1:24"][..]),
-        ("rate(a[5m])\n + rate(b[5m])", &["a: 1:6", "b: 2:9"]),
-        ("rate(a[5m] offset 1h)", &[]), // no value, no note
-        ("quantile(2, a) + quantile_over_time(2, a[5m])", &["1:37"]),
-        ("sort(sort(a))", &["1:1"]),
-    ] {
-        let options = EvalOptions { query: query.to_owned(), ..EvalOptions::default() };
-        let answer = range(&parse(query).unwrap(), from, to, 60_000, &source, &options).unwrap();
-        let place = |note: &String| {
-            let metric = note.split('"').nth(1).map_or(String::new(), |metric| format!("{metric}: "));
-            metric + note.rsplit(['(', ')']).nth(1).unwrap()
-        };
-        let noted: Vec<String> = answer.warnings.iter().chain(&answer.infos).map(place).collect();
-        assert_eq!(noted, places, "{query}");
-    }
 }
 
 /// Which share of the series limit_ratio chooses follows from their labels alone.

@@ -6,4 +6,5 @@
 
 mod engine;
 mod histograms;
+mod notes;
 mod promqltest;

@@ -32,7 +32,7 @@ pub(super) fn registered(
     if entry.keeps_metric_name { Ok(rows) } else { evaluator.names.drop_names_of_distinct(rows) }
 }
 
-/// Metrics with a result whose names do not look like counters are noted.
+/// Metrics with a result that do not look like counters are noted.
 fn note_names(
     evaluator: &mut Evaluator<'_>,
     entry: &RangeFunction,
@@ -43,6 +43,13 @@ fn note_names(
         return Ok(());
     }
     let source = call.arg(0)?.source;
+    if evaluator.options.type_labels {
+        let named =
+            rows.iter().map(|row| (row.labels.metric(), row.labels.get("__type__"))).filter(|(name, _)| !name.is_empty());
+        let not_counters = named.filter(|(_, label)| !["counter", "histogram"].contains(label));
+        not_counters.for_each(|(metric, label)| evaluator.notes.type_not_counter(metric, label, source));
+        return Ok(());
+    }
     let mut noted: Option<&str> = None;
     for row in rows {
         let metric = row.labels.metric();
