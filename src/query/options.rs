@@ -48,7 +48,7 @@ const REWRITE_LEVELS_MAX: usize = 16;
 /// Bounds of one evaluation. Reaching one is an error that says so.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
-    /// Samples held at once, counted as Prometheus counts them.
+    /// Samples held at once, counted as Prometheus counts them; also those that a source brings into memory for one selector.
     pub samples_max: usize,
     /// Series one selector may return.
     pub series_max: usize,

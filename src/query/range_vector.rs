@@ -131,6 +131,7 @@ impl Evaluator<'_> {
     /// The samples of a range vector at the only step of an instant query, as they are.
     pub fn raw_matrix(&mut self, expr: &Expr) -> Result<Vec<MatrixSeries>, QueryError> {
         let steps = self.query;
+        let is_subquery = matches!(expr.peel().kind, ExprKind::Subquery { .. });
         let range = self.range_vector(expr, &steps)?;
         let window = Window::new(range.reference.of(steps.start), range.range_ms);
         let mut matrix = Vec::with_capacity(range.series.len());
@@ -139,7 +140,9 @@ impl Evaluator<'_> {
             let inside = one.samples.iter().filter(|s| window.contains(s.t) && !is_stale(s.v));
             let points: Vec<Sample> = inside.copied().collect();
             only_floats(points.iter().map(|point| point.v))?;
-            self.budget.hold(points.len(), 0)?;
+            if !is_subquery {
+                self.budget.hold(points.len(), 0)?; // a subquery's are held already
+            }
             if !points.is_empty() {
                 let labels = if range.drops_name(at) { nameless(&one.labels) } else { Arc::clone(&one.labels) };
                 matrix.push(MatrixSeries { labels, points });
@@ -165,12 +168,19 @@ impl Evaluator<'_> {
         let mut rows = Vec::with_capacity(range.series.len());
         for (at, one) in range.series.iter().enumerate() {
             self.check()?;
-            let mut values = over_series(&Windowed::new(one), range, &evaluated, &self.options.limits, &mut f)?;
+            let Folded { mut values, longest, last } =
+                over_series(&Windowed::new(one), range, &evaluated, &self.options.limits, &mut f)?;
             if once {
                 values = vec![values[0]; steps.count];
             }
+            let before = self.budget.held();
+            self.budget.hold(longest, 0)?;
+            self.budget.go_back(before);
             if let Some(mut row) = Row::new(Arc::clone(&one.labels), values) {
                 row.drop_name = range.drops_name(at);
+                self.budget.hold(last, 0)?; // the window goes when the next series comes
+                self.budget.hold_row(&row)?;
+                self.budget.go_back(before);
                 self.budget.hold_row(&row)?;
                 rows.push(row);
             }
@@ -182,6 +192,13 @@ impl Evaluator<'_> {
 /// How many samples functions may look at before it is asked again whether the query is still wanted.
 const SAMPLES_PER_CHECK: usize = 1 << 20;
 
+/// The values of a series, and how many samples its longest window and its last one had.
+struct Folded {
+    values: Vec<f64>,
+    longest: usize,
+    last: usize,
+}
+
 /// One series may have as many windows as steps, each as long as the series: the limits are asked in between, too.
 fn over_series(
     series: &Windowed<'_>,
@@ -189,9 +206,9 @@ fn over_series(
     steps: &Steps,
     limits: &QueryLimits,
     f: &mut impl FnMut(&WindowAt<'_>) -> Option<f64>,
-) -> Result<Vec<f64>, QueryError> {
+) -> Result<Folded, QueryError> {
     let samples = &*series.samples;
-    let (mut from, mut to, mut unchecked) = (0, 0, 0);
+    let (mut from, mut to, mut unchecked, mut longest) = (0, 0, 0, 0);
     let mut values = Vec::with_capacity(steps.count);
     for (step, time) in steps.times().enumerate() {
         let window = Window::new(range.reference.of(time), range.range_ms);
@@ -204,6 +221,7 @@ fn over_series(
         }
         let inside = &samples[from..to];
         unchecked += inside.len();
+        longest = longest.max(inside.len());
         if unchecked > SAMPLES_PER_CHECK {
             limits.check()?;
             unchecked = 0;
@@ -211,7 +229,7 @@ fn over_series(
         let value = if inside.is_empty() { None } else { f(&WindowAt { series, samples: inside, window, step, time }) };
         values.push(value.unwrap_or(ABSENT));
     }
-    Ok(values)
+    Ok(Folded { values, longest, last: to - from })
 }
 
 fn row_samples(row: Row, steps: &Steps) -> SeriesData {

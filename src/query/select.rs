@@ -50,17 +50,13 @@ impl Evaluator<'_> {
         let limits = &self.options.limits;
         let (series_max, samples_max) = (limits.series_max, limits.samples_max);
         let series = self.source.select(&SelectRequest { selector, from, to, series_max, samples_max })?;
-        let samples: usize = series.iter().map(|one| one.samples.len()).sum();
         if series.len() > series_max {
             let message =
                 format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
             return Err(QueryError::execution(message));
         }
         self.stats.series_read += series.len();
-        self.stats.samples_read += samples;
-        if samples > samples_max {
-            return Err(QueryError::too_many_samples());
-        }
+        self.stats.samples_read += series.iter().map(|one| one.samples.len()).sum::<usize>();
         let series = Arc::new(series);
         self.selections.kept.push(Selection {
             selector: selector.selector.clone(),

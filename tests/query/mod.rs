@@ -4,6 +4,7 @@
 //! and the same query as a step of a range, or with its time fixed by `@`. Cannot see: what native histograms count, which is
 //! skipped by name, and what two wrongs of engine and runner would cancel out.
 
+mod choice;
 mod engine;
 mod histograms;
 mod notes;

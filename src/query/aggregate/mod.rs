@@ -85,7 +85,7 @@ fn fold_groups(
         let labels = Arc::new(key.labels(&members[0].labels));
         if let Some(mut row) = Row::new(labels, fold(&members)?) {
             row.drop_name = members.iter().any(|member| member.drop_name);
-            evaluator.budget.hold_row(&row)?;
+            evaluator.budget.hold(0, row.values.len())?; // its samples count once their operands are gone
             folded.push(row);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{fold_groups, parameter};
 use crate::function::quantile::quantile;
-use crate::promql::Aggregate;
+use crate::promql::{Aggregate, SourceRange};
 use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
 use crate::query::row::{ABSENT, Row};
@@ -60,14 +60,10 @@ fn variances_of(rows: &[&Row], steps: usize, root: bool) -> Vec<f64> {
     running.iter().map(finish).collect()
 }
 
-/// `quantile(q, expr)`, with a warning for a q outside 0 to 1.
-pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
-    let qs = parameter(evaluator, node, steps)?;
-    let rows = evaluator.vector(&node.expr, steps)?;
-    note_histograms(evaluator, node, &rows);
-    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+/// Of the quantiles of all steps the extreme ones are noted; one that is no number is the extreme of all.
+fn note_extremes(evaluator: &mut Evaluator<'_>, qs: &[f64], source: SourceRange) {
     if qs.iter().any(|q| q.is_nan()) {
-        evaluator.notes.quantile_out_of_range(f64::NAN, source);
+        return evaluator.notes.quantile_out_of_range(f64::NAN, source);
     }
     let (least, greatest) = qs.iter().fold((f64::MAX, f64::MIN), |(least, greatest), q| (least.min(*q), greatest.max(*q)));
     if greatest > 1.0 {
@@ -76,6 +72,15 @@ pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: 
     if least < 0.0 {
         evaluator.notes.quantile_out_of_range(least, source);
     }
+}
+
+/// `quantile(q, expr)`, with a warning for a q outside 0 to 1.
+pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+    let qs = parameter(evaluator, node, steps)?;
+    let rows = evaluator.vector(&node.expr, steps)?;
+    note_histograms(evaluator, node, &rows);
+    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+    note_extremes(evaluator, &qs, source);
     let mut values = Vec::new();
     fold_groups(evaluator, node, &rows, &mut |rows| {
         let of_step = |step: usize| {
