@@ -189,11 +189,16 @@ impl Asked<'_> {
         forward(self.proxy, self.incoming, slugs, why).await
     }
 
-    /// What the engine does not know upstream may; any other failure is the answer.
+    /// What the engine does not know upstream may, and it has other limits; any other failure is the answer.
     async fn failed(&self, error: &QueryError) -> (Response, Answered) {
-        match (&error.kind, &self.proxy.upstream) {
-            (QueryErrorKind::Unsupported(_), Some(_)) => self.forward(&["evaluation-unsupported"], &error.message).await,
-            _ => (json::query_error(error), Answered::Refused),
+        let slug = match &error.kind {
+            QueryErrorKind::Unsupported(_) => "evaluation-unsupported",
+            QueryErrorKind::TooLarge => "query-too-large",
+            _ => return (json::query_error(error), Answered::Refused),
+        };
+        match self.proxy.upstream {
+            Some(_) => self.forward(&[slug], &error.message).await,
+            None => (json::query_error(error), Answered::Refused),
         }
     }
 
