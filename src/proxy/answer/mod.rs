@@ -36,7 +36,7 @@ pub(super) async fn range(proxy: &Arc<Proxy>, incoming: &Incoming, params: &Para
     let began = Instant::now();
     let range = match range_params(proxy, params) {
         Ok(range) => range,
-        Err(message) => return json::bad_data(&message),
+        Err(early) => return early.answer(proxy, incoming, began).await,
     };
     let time = QueryTime::Range { start: range.start, end: range.end, step_ms: range.step_ms };
     let asked = match Asked::new(proxy, incoming, params, (time, range), began) {
@@ -53,13 +53,21 @@ pub(super) async fn instant(proxy: &Arc<Proxy>, incoming: &Incoming, params: &Pa
     let began = Instant::now();
     let at = match params.instant("time", proxy.clock.now()) {
         Ok(at) => at,
-        Err(message) => return json::bad_data(&message),
+        Err(message) => return Early::wrong(proxy, message).answer(proxy, incoming, began).await,
     };
     let asked = match Asked::new(proxy, incoming, params, (QueryTime::Instant(at), Range::instant(at)), began) {
         Ok(asked) => asked,
         Err(early) => return early.answer(proxy, incoming, began).await,
     };
     let (response, how) = asked.instant(at).await;
+    proxy.counters.answered(how, began.elapsed());
+    response
+}
+
+/// A query whose sender wants upstream's own answer.
+pub(super) async fn untouched(proxy: &Proxy, incoming: &Incoming) -> Response {
+    let began = Instant::now();
+    let (response, how) = forward(proxy, incoming, &[], "rewriting is off for this request").await;
     proxy.counters.answered(how, began.elapsed());
     response
 }
@@ -85,7 +93,6 @@ impl Early {
     async fn answer(self, proxy: &Arc<Proxy>, incoming: &Incoming, began: Instant) -> Response {
         let (response, how) = match self {
             Early::Forward(slug, why) => forward(proxy, incoming, &[slug], &why).await,
-            Early::Untouched => forward(proxy, incoming, &[], "rewriting is off for this request").await,
             Early::BadData(message) => (json::bad_data(&message), Answered::Refused),
         };
         proxy.counters.answered(how, began.elapsed());
