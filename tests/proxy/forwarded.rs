@@ -99,3 +99,28 @@ async fn what_is_too_large_here_is_forwarded() {
         assert_equal(&answer.points(), &world.raw(QUERY, range).await, QUERY);
     }
 }
+
+/// Upstream does not know a recorded name: that it answers nothing does not go unsaid.
+#[tokio::test]
+async fn uncovered_steps_of_recorded_names_are_told() {
+    let world = world(&[], options()).await;
+    let warnings = async |query: &str, range: (i64, i64, i64)| {
+        let answer = world.range(query, range, &[]).await;
+        let warnings = answer.body["warnings"].as_array().cloned().unwrap_or_default();
+        (answer.header("x-prefold-answer").to_owned(), warnings.iter().map(|w| w.as_str().unwrap().to_owned()).collect())
+    };
+    let text = "prefold: ab:m:rate2m is recorded by a job, and its view may not be served at some of these steps: \
+                upstream was asked, which may not know it"
+        .to_owned();
+    let (told, nothing) = (vec![text], Vec::<String>::new());
+    assert_eq!(warnings("sum(ab:m:rate2m)", (900, 1140, 30)).await, ("rewritten".to_owned(), nothing.clone()));
+    world.uncover("rec", SpanReason::Late, 960, Some(1010));
+    assert_eq!(warnings("sum(ab:m:rate2m)", (900, 1140, 30)).await, ("stitched".to_owned(), told.clone()));
+    assert_eq!(warnings("sum(ab:m:rate2m)", (960, 990, 30)).await, ("forwarded".to_owned(), told.clone()));
+    assert_eq!(warnings(QUERY, (960, 990, 30)).await.1, nothing);
+    let instant = world.instant("ab:m:rate2m", "960", &[]).await;
+    assert_eq!((said(&instant).1, &instant.body["warnings"]), ("forwarded", &serde_json::json!(told)));
+    // With anything in it, upstream's answer is passed on as it is.
+    let answer = world.range("sum(ab:m:rate2m) or vector(1)", (960, 990, 30), &[]).await;
+    assert_eq!((answer.header("x-prefold-answer"), answer.body.get("warnings")), ("forwarded", None));
+}

@@ -1,6 +1,7 @@
 //! Query and query_range: rewritten where views answer exactly, forwarded as they came where not.
 
 mod evaluate;
+mod records;
 mod request;
 mod steps;
 
@@ -107,7 +108,7 @@ impl Asked<'_> {
         }
         let (plan, edge) = self.planned(range).await;
         if self.is_forwarded(&plan) {
-            return self.forward(&[plan.reason()], "the steps asked for are not covered").await;
+            return self.forward_uncovered(&plan, "the steps asked for are not covered").await;
         }
         let ours = self.evaluate_range(range, &plan, edge);
         let theirs = self.ask_upstream(&plan.asked);
@@ -125,7 +126,7 @@ impl Asked<'_> {
             // Asked for all of it, upstream may have an answer, and if not, words of its own.
             Err(Missed::Failed(why)) => {
                 let why = format!("the steps that are not covered cannot be had by themselves: {why}");
-                return self.forward(&[plan.reason()], &why).await;
+                return self.forward_uncovered(&plan, &why).await;
             }
         };
         for answer in theirs {
@@ -134,6 +135,7 @@ impl Asked<'_> {
             notes.infos.extend(answer.infos);
         }
         notes.warnings.extend(plan.warnings.iter().cloned());
+        notes.warnings.extend(records::warning(&self.outcome.records).filter(|_| !plan.asked.is_empty()));
         let mut series = stitch::merge(parts);
         if !series.is_empty() {
             self.add_infos(&mut notes);
@@ -148,7 +150,7 @@ impl Asked<'_> {
         }
         let (plan, edge) = self.planned(Range::instant(at)).await;
         if self.is_forwarded(&plan) {
-            return self.forward(&[plan.reason()], "the instant asked for is not covered").await;
+            return self.forward_uncovered(&plan, "the instant asked for is not covered").await;
         }
         let evaluated = match self.evaluate_instant(at, &plan, edge).await {
             Ok(evaluated) => evaluated,
@@ -194,6 +196,15 @@ impl Asked<'_> {
 
     async fn forward(&self, slugs: &[&'static str], why: &str) -> (Response, Answered) {
         forward(self.proxy, self.incoming, slugs, why).await
+    }
+
+    /// To upstream because views may not be served; of recorded names it may know nothing.
+    async fn forward_uncovered(&self, plan: &StepPlan, why: &str) -> (Response, Answered) {
+        let (response, how) = self.forward(&[plan.reason()], why).await;
+        match records::warning(&self.outcome.records).filter(|_| self.proxy.upstream.is_some()) {
+            Some(warning) => (records::warned(response, &warning).await, how),
+            None => (response, how),
+        }
     }
 
     /// What the engine does not know upstream may, and it has other limits; any other failure is the answer.
