@@ -53,7 +53,7 @@ impl Evaluator<'_> {
         if series.len() > series_max {
             let message =
                 format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
-            return Err(QueryError::execution(message));
+            return Err(QueryError::too_large(message));
         }
         self.stats.series_read += series.len();
         self.stats.samples_read += series.iter().map(|one| one.samples.len()).sum::<usize>();

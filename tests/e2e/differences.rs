@@ -184,7 +184,7 @@ impl Case<'_> {
     fn same_error(&self, error: &QueryError) -> Result<(), String> {
         let kind = match error.kind {
             QueryErrorKind::BadData => "bad_data",
-            QueryErrorKind::Execution => "execution",
+            QueryErrorKind::Execution | QueryErrorKind::TooLarge => "execution",
             _ => "another",
         };
         match self.theirs.json()["errorType"] == kind {

@@ -8,6 +8,7 @@ mod api_cases;
 mod bounds;
 mod choice;
 mod edge;
+mod forwarded;
 pub mod limits;
 mod lists;
 mod stitched;

@@ -108,7 +108,7 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let params = Params::parse(head.uri.query().unwrap_or_default(), &body);
     let path = head.uri.path().to_owned();
-    let instant = |name: &str| params.instant(name, Timestamp(0)).unwrap();
+    let instant = |name: &str| params.instant(name, Timestamp(0)).unwrap_or(Timestamp(0));
     let times = match path.ends_with("query_range") {
         true => (instant("start"), instant("end")),
         false => (instant("time"), instant("time")),

@@ -93,18 +93,18 @@ fn check_error(query: &str, limits: QueryLimits, kind: QueryErrorKind, text: &st
 
 #[test]
 fn limits_and_errors_are_named_as_prometheus_names_them() {
-    use QueryErrorKind::{BadData, Canceled, Execution, Timeout, Unsupported};
+    use QueryErrorKind::{BadData, Canceled, Execution, Timeout, TooLarge, Unsupported};
     let limits = QueryLimits::default;
     let too_many = "query processing would load too many samples into memory in query execution";
-    check_error("m", QueryLimits { samples_max: 20, ..limits() }, Execution, too_many);
-    check_error("sum_over_time(vector(1)[100y:1ms])", limits(), Execution, too_many);
+    check_error("m", QueryLimits { samples_max: 20, ..limits() }, TooLarge, too_many);
+    check_error("sum_over_time(vector(1)[100y:1ms])", limits(), TooLarge, too_many);
     check_error(
         "m",
         QueryLimits { steps_max: 9, ..limits() },
         BadData,
         "exceeded maximum resolution of 9 points per timeseries. Try decreasing the query resolution (?step=XX)",
     );
-    check_error("m", QueryLimits { series_max: 1, ..limits() }, Execution, "selector m returns more than 1 series");
+    check_error("m", QueryLimits { series_max: 1, ..limits() }, TooLarge, "selector m returns more than 1 series");
     let depth_max = "expression is nested more than 3 levels deep";
     check_error("abs(abs(abs(abs(m))))", QueryLimits { depth_max: 3, ..limits() }, BadData, depth_max);
     let cancel = Some(Arc::new(AtomicBool::new(true)));
