@@ -57,7 +57,7 @@ pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, step
                             counted.push(Row {
                                 labels: Arc::new(labels),
                                 values: vec![ABSENT; steps.count],
-                                drop_name: row.drop_name,
+                                drop_name: false,
                             });
                             counted.len() - 1
                         }
