@@ -130,7 +130,7 @@ impl SeriesSource for MemorySource {
             }
             if selected.len() >= request.series_max {
                 let message = format!("selector {selector} returns more than {} series", request.series_max);
-                return Err(QueryError::execution(message));
+                return Err(QueryError::too_large(message));
             }
             selected.push(SeriesData { labels: Arc::clone(&series.labels), samples });
         }
