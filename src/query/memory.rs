@@ -157,7 +157,7 @@ impl SeriesSource for MemorySource {
             samples_total += samples.len();
             if selected.len() >= request.series_max {
                 let message = format!("selector {selector} returns more than {} series", request.series_max);
-                return Err(QueryError::execution(message));
+                return Err(QueryError::too_large(message));
             }
             if samples_total > request.samples_max {
                 return Err(QueryError::too_many_samples());
