@@ -4,17 +4,17 @@
 //! partition its id, dense number and when it was last seen (96 bytes; live series, evicted when idle); labels are parsed
 //! only of a series not seen before, or seen before the views changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, Stretch, ViewSet};
-use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot};
+use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, ViewSet};
+use super::refusals::{self, uncovered_around};
+use super::selectors::SelectorLookup;
+use crate::compile::{FUTURE_MS, OperatorsPlan};
 use crate::model::labels::SeriesIdBuild;
-use crate::model::{
-    Labels, LogTime, METRIC_NAME, MatchOp, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
-};
+use crate::model::{Labels, LogTime, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
 use crate::wire::record::{Record, RecordBuffers, RecordSeries};
 
 /// No view selects the series.
@@ -87,7 +87,7 @@ impl Filter {
 
     /// Everything between two log times may be missing.
     pub fn lost(&mut self, from: LogTime, to: LogTime) -> Filtered {
-        let uncovers = self.uncover_all(None, SpanReason::Gap, from, to);
+        let uncovers = uncovered_around(&self.plan, None, SpanReason::Gap, from, to);
         Filtered { uncovers, ..self.empty(self.log_time) }
     }
 
@@ -101,7 +101,7 @@ impl Filter {
                     self.decoded(&record, &mut out);
                     self.buffers = record.into_buffers();
                 }
-                Err(_) => out.uncovers = self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time),
+                Err(_) => out.uncovers = uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time),
             }
         }
         if self.log_time - self.swept >= SWEEP_MS {
@@ -132,7 +132,8 @@ impl Filter {
                 }
             }
         }
-        self.refusals(record, &tenant, out);
+        let (plan, lookup) = (&self.plan, &self.lookup);
+        refusals::uncover(record, &tenant, self.log_time, plan, lookup, &mut out.uncovers);
         if first != Timestamp::MAX {
             out.sender_seen = self.sighting(tenant, record.sender(), first);
         }
@@ -171,7 +172,7 @@ impl Filter {
         }
         let Ok(labels) = series.labels() else {
             // Whose sample this was cannot be known any more.
-            out.uncovers.extend(self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time));
+            out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
             return UNSELECTED;
         };
         self.introduce(tenant, series.id, labels, out)
@@ -187,7 +188,7 @@ impl Filter {
     }
 
     fn introduce(&mut self, tenant: &Tenant, id: SeriesId, labels: Labels, out: &mut Filtered) -> SeriesIndex {
-        let selectors = self.lookup.selectors_of(&self.plan, tenant, &labels);
+        let selectors = self.lookup.of(&self.plan, tenant, &labels);
         let known = self.find(id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
         let series = match (known, selectors.is_empty()) {
             (Some(series), _) => series,
@@ -237,80 +238,6 @@ impl Filter {
         }
         self.free.extend(out.evicted.iter().rev());
     }
-
-    fn refusals(&mut self, record: &Record<'_>, tenant: &Tenant, out: &mut Filtered) {
-        for refusal in record.refusals() {
-            let labels = match refusal.labels() {
-                Ok(labels) if !refusal.is_whole_body() => labels,
-                _ => {
-                    out.uncovers.extend(self.uncover_all(Some(tenant), SpanReason::Refused, self.log_time, self.log_time));
-                    continue;
-                }
-            };
-            let timestamps: Vec<Timestamp> = refusal.timestamps().collect();
-            for selector in self.lookup.selectors_of(&self.plan, tenant, &labels) {
-                for slot in &self.plan.selectors[selector as usize].views {
-                    let Some(planned) = self.plan.view(*slot) else { continue };
-                    let (window_ms, max_delay_ms) = (planned.view().shape.window_ms, planned.view().max_delay_ms);
-                    if timestamps.is_empty() {
-                        // Its times were not told: around the record.
-                        let (from, to) = (self.log_time - max_delay_ms, self.log_time + window_ms);
-                        out.uncovers.push(Stretch { slot: *slot, reason: SpanReason::Refused, from, to });
-                    }
-                    let stretches = timestamps.iter().map(|t| Stretch {
-                        slot: *slot,
-                        reason: SpanReason::Refused,
-                        from: *t,
-                        to: *t + window_ms,
-                    });
-                    out.uncovers.extend(stretches);
-                }
-            }
-        }
-    }
-
-    /// What records between two log times may have held: from max_delay before the one to a window after the other.
-    fn uncover_all(&self, tenant: Option<&Tenant>, reason: SpanReason, from: LogTime, to: LogTime) -> Vec<Stretch> {
-        let views = self.plan.live().map(|planned| (planned.slot, planned.view()));
-        views
-            .filter(|(_, view)| tenant.is_none_or(|tenant| *tenant == view.tenant))
-            .map(|(slot, view)| Stretch { slot, reason, from: from - view.max_delay_ms, to: to + view.shape.window_ms })
-            .collect()
-    }
-}
-
-/// Selectors by tenant and metric name, so that a new series is tried only against those that could select it.
-#[derive(Default)]
-struct SelectorLookup {
-    by_metric: HashMap<(Tenant, SmolStr), Vec<u32>>,
-    /// Selectors without a plain metric name, by tenant.
-    any_metric: BTreeMap<Tenant, Vec<u32>>,
-}
-
-impl SelectorLookup {
-    fn new(plan: &OperatorsPlan) -> SelectorLookup {
-        let mut lookup = SelectorLookup::default();
-        for (place, shared) in plan.selectors.iter().enumerate() {
-            let name = shared.selector.on(METRIC_NAME).find(|m| m.op == MatchOp::Equal);
-            let list = match name {
-                Some(name) => lookup.by_metric.entry((shared.tenant.clone(), name.value.clone())).or_default(),
-                None => lookup.any_metric.entry(shared.tenant.clone()).or_default(),
-            };
-            list.push(place as u32);
-        }
-        lookup
-    }
-
-    fn selectors_of(&self, plan: &OperatorsPlan, tenant: &Tenant, labels: &Labels) -> Vec<u32> {
-        let named = self.by_metric.get(&(tenant.clone(), SmolStr::from(labels.metric()))).into_iter().flatten();
-        let any = self.any_metric.get(tenant).into_iter().flatten();
-        named.chain(any).copied().filter(|place| plan.selectors[*place as usize].selector.matches(labels)).collect()
-    }
-}
-
-/// The views over a series' selectors.
-pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
-    selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
 }
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ pub mod message;
 pub mod newcomers;
 pub mod partition;
 pub mod progress;
+pub mod refusals;
 pub mod render;
 pub mod rhythm;
+pub mod selectors;
 pub mod series;
 pub mod window;
 

@@ -3,19 +3,19 @@
 //! A series is found by the hash of its labels' bytes, with its id, partition and symbols; only a new one is decoded,
 //! checked and sorted.
 
-use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::gateway::{Gateway, Origin, Written};
-use super::limits::{RefusalReason, check_labels};
+use super::limits::{RefusalReason, RefusedLabels, check_labels};
+use super::records::{Content, Records};
 use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
 use crate::log::NewRecord;
-use crate::model::{Labels, PartitionId, Sample, SeriesId, Timestamp};
-use crate::wire::WireError;
-use crate::wire::record::{RecordWriter, SymbolId, SymbolTable, TableFull};
+use crate::model::Labels;
+use crate::wire::record::{SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
+use crate::wire::{Histograms, Problem, WireError};
 
 /// Why a request could not be turned into records.
 pub(super) enum EncodeError {
@@ -33,24 +33,6 @@ impl From<WireError> for EncodeError {
 impl From<TableFull> for EncodeError {
     fn from(_: TableFull) -> EncodeError {
         EncodeError::Full
-    }
-}
-
-/// What a series of a request carries beside its labels.
-#[derive(Clone, Copy)]
-struct Content<'s> {
-    samples: &'s [Sample],
-    /// One for each sample; only 2.0 can have them.
-    start_timestamps: Option<&'s [i64]>,
-    histograms: usize,
-    exemplars: usize,
-}
-
-impl Content<'_> {
-    /// Samples and nothing else.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        !self.samples.is_empty() && self.histograms == 0 && self.exemplars == 0
     }
 }
 
@@ -97,7 +79,7 @@ impl<'g> Encoding<'g> {
             let mut buffer = std::mem::take(&mut self.buffer);
             let block = series.labels.contiguous(&mut buffer)?;
             let key = LabelsKey { hash: xxh3_128(block) ^ self.seed, bytes: block.len() as u32 };
-            let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
+            let labels = || labels_v1(block);
             let remote_write_v1::Series { samples, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps: None, histograms, exemplars })?;
             self.buffer = buffer;
@@ -113,7 +95,8 @@ impl<'g> Encoding<'g> {
             None => false,
             Some(remote_write_v1::Series { samples, .. }) => {
                 self.next += 1;
-                self.records.take(known, Content { samples, start_timestamps: None, histograms: 0, exemplars: 0 });
+                self.records
+                    .take(known, Content { samples, start_timestamps: None, histograms: Histograms::NONE, exemplars: 0 });
                 true
             }
         }
@@ -129,7 +112,7 @@ impl<'g> Encoding<'g> {
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
             let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 1, bytes: self.buffer.len() as u32 };
-            let labels = || Some(series.labels().collect());
+            let labels = || Ok(series.labels().collect());
             let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
         }
@@ -140,7 +123,7 @@ impl<'g> Encoding<'g> {
     fn take<'a>(
         &mut self,
         key: LabelsKey,
-        labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
+        labels: impl FnOnce() -> Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>,
         content: Content<'_>,
     ) -> Result<(), TableFull> {
         if let Some(cache) = &self.cache {
@@ -154,7 +137,9 @@ impl<'g> Encoding<'g> {
         }
         let fresh = self.look_at(labels())?;
         let known = match &fresh {
-            Fresh::Refused(reason) => Known::Refused(*reason),
+            Fresh::Refused { reason, told, untold } => {
+                Known::Refused { reason: *reason, told: told.ids(self.symbols).unwrap_or_default(), untold }
+            }
             Fresh::Series { id, partition, labels } => {
                 Known::Series { id: *id, partition: *partition, labels: labels.ids(self.symbols).unwrap_or_default() }
             }
@@ -164,12 +149,9 @@ impl<'g> Encoding<'g> {
         Ok(())
     }
 
-    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Fresh, TableFull> {
+    fn look_at<'a>(&self, labels: Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
-        let checked = match labels {
-            Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
-            None => Err(RefusalReason::LabelsMalformed),
-        };
+        let checked = labels.and_then(|labels| check_labels(labels, &options.drop_labels, &options.limits));
         Ok(match checked {
             Ok(labels) => {
                 let labels = Labels::from_pairs(labels);
@@ -177,7 +159,11 @@ impl<'g> Encoding<'g> {
                 let partition = id.partition(self.gateway.log.partitions());
                 Fresh::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
             }
-            Err(reason) => Fresh::Refused(reason),
+            Err(RefusedLabels { reason, told, untold }) => Fresh::Refused {
+                reason,
+                told: self.symbols.intern_labels(&Labels::from_pairs(told))?,
+                untold: untold.into_iter().map(|name| self.symbols.intern(name)).collect::<Result<_, _>>()?,
+            },
         })
     }
 
@@ -191,110 +177,12 @@ impl<'g> Encoding<'g> {
     }
 }
 
-/// The records that a request becomes.
-pub(super) struct Records<'g> {
-    gateway: &'g Gateway,
-    symbols: &'g SymbolTable,
-    origin: &'g Origin,
-    /// By partition.
-    writers: Vec<Option<RecordWriter>>,
-    newest: Vec<Timestamp>,
-    written: Written,
-}
-
-impl<'g> Records<'g> {
-    fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Records<'g> {
-        let partitions = usize::from(gateway.log.partitions());
-        Records {
-            gateway,
-            symbols,
-            origin,
-            writers: (0..partitions).map(|_| None).collect(),
-            newest: vec![Timestamp::MIN; partitions],
-            written: Written::default(),
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, known: Known<'_>, content: Content<'_>) {
-        match known {
-            Known::Series { id, partition, labels } if content.is_plain() => {
-                self.series((id, partition), labels, content.samples, content.start_timestamps);
-            }
-            _ => self.take_unusual(known, content),
-        }
-    }
-
-    /// What is to be refused, as a whole or in part.
-    #[cold]
-    fn take_unusual(&mut self, known: Known<'_>, content: Content<'_>) {
-        self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
-        match known {
-            Known::Refused(reason) => {
-                self.refuse(reason, 1);
-                if reason.upstream_may_have_it() {
-                    self.writer(0).refusal(None, &[], reason.slug());
-                }
-            }
-            Known::Series { id, partition, labels } => {
-                if content.histograms > 0 {
-                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
-                    self.writer(partition).refusal(Some(labels), &[], RefusalReason::NativeHistogram.slug());
-                }
-                match content.samples.is_empty() {
-                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
-                    true => {}
-                    false => self.series((id, partition), labels, content.samples, content.start_timestamps),
-                }
-            }
-        }
-    }
-
-    /// Adds a series whose labels are symbols of the table the records are written with.
-    #[inline]
-    pub(super) fn series(
-        &mut self,
-        (id, partition): (SeriesId, u16),
-        labels: &[SymbolId],
-        samples: &[Sample],
-        start_timestamps: Option<&[i64]>,
-    ) {
-        let newest = &mut self.newest[usize::from(partition)];
-        *newest = samples.iter().map(|sample| sample.t).fold(*newest, Timestamp::max);
-        self.written.samples += samples.len() as u64;
-        self.writer(partition).series(id, labels, samples, start_timestamps);
-    }
-
-    #[inline]
-    fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let (origin, gateway) = (self.origin, self.gateway);
-        self.writers[usize::from(partition)].get_or_insert_with(|| {
-            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
-            writer.begin(&origin.tenant, &origin.sender);
-            writer
+/// The labels of a series of 1.0, unless they cannot be read.
+fn labels_v1(block: &[u8]) -> Result<Vec<(&str, &str)>, RefusedLabels<'_>> {
+    remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).map_err(|error| {
+        RefusedLabels::unknown(match error.problem() {
+            Problem::TooMany { .. } => RefusalReason::TooManyLabels,
+            _ => RefusalReason::LabelsMalformed,
         })
-    }
-
-    fn refuse(&mut self, reason: RefusalReason, count: u64) {
-        if count == 0 {
-            return;
-        }
-        match self.written.refused.iter_mut().find(|(had, _)| *had == reason) {
-            Some((_, had)) => *had += count,
-            None => self.written.refused.push((reason, count)),
-        }
-    }
-
-    fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let mut records = Vec::new();
-        for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
-            if let Some(mut writer) = writer {
-                let payload = Bytes::from(writer.finish(self.symbols)?);
-                self.gateway.give_back(writer);
-                let newest = (newest != Timestamp::MIN).then_some(newest);
-                records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
-            }
-        }
-        Ok((records, self.written))
-    }
+    })
 }

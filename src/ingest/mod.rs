@@ -5,6 +5,7 @@ mod encoding;
 pub mod exposition;
 pub mod gateway;
 pub mod limits;
+mod records;
 pub mod remote_write;
 pub mod scrape;
 mod senders;

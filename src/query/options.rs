@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::counters::NonCounter;
 use super::error::{QueryError, QueryErrorKind};
 use crate::model::Timestamp;
 use crate::promql::TREE_DEPTH_MAX;
@@ -23,6 +24,11 @@ pub struct EvalOptions {
     /// Start and end of the query of which a range is only some steps: what `start()`, `end()` and `range()` name. `None`
     /// when the range is the whole query.
     pub whole_range: Option<(Timestamp, Timestamp)>,
+    /// Whether rate() and increase() tell a counter by its label `__type__`, not by its name. Off, as in Prometheus' default
+    /// settings.
+    pub type_labels: bool,
+    /// What stood in the query where views are read: noted when they give values.
+    pub non_counters: Vec<NonCounter>,
     pub limits: QueryLimits,
 }
 
@@ -34,6 +40,8 @@ impl Default for EvalOptions {
             query: String::new(),
             delayed_name_removal: false,
             whole_range: None,
+            type_labels: false,
+            non_counters: Vec::new(),
             limits: QueryLimits::default(),
         }
     }
@@ -45,7 +53,7 @@ const REWRITE_LEVELS_MAX: usize = 16;
 /// Bounds of one evaluation. Reaching one is an error that says so.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
-    /// Samples held at once, counted as Prometheus counts them.
+    /// Samples held at once, counted as Prometheus counts them; also those that a source brings into memory for one selector.
     pub samples_max: usize,
     /// Series one selector may return.
     pub series_max: usize,

@@ -9,7 +9,7 @@ use prefold::plan::Catalog;
 use prefold::promql::{Expr, Origin};
 use prefold::proxy::source::StoreSource;
 use prefold::query::{
-    self, EvalOptions, Evaluated, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value,
+    self, EvalOptions, Evaluated, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value, is_histogram,
 };
 use prefold::rewrite::QueryTime;
 use prefold::store::{Store, StoreOptions};
@@ -37,6 +37,12 @@ impl Views {
     pub fn beside<'a>(&'a self, samples: &'a MemorySource) -> Beside<'a> {
         Beside { views: &self.source, samples }
     }
+}
+
+/// The samples that ingest takes: it refuses native histograms, and uncovers the views that would have had them.
+pub fn floats(source: &MemorySource) -> MemorySource {
+    let of_series = |samples: &[Sample]| samples.iter().filter(|sample| !is_histogram(sample.v)).copied().collect();
+    source.iter().map(|(labels, samples)| (labels.clone(), of_series(samples))).collect()
 }
 
 pub struct Beside<'a> {

@@ -85,7 +85,8 @@ impl Asked<'_> {
         let mut limits = self.proxy.options.limits.clone();
         limits.deadline = Some(self.deadline);
         limits.cancel = Some(cancel);
-        EvalOptions { query: self.query.clone(), limits, ..EvalOptions::default() }
+        let (query, non_counters) = (self.query.clone(), self.non_counters.clone());
+        EvalOptions { query, limits, non_counters, ..EvalOptions::default() }
     }
 }
 

@@ -131,15 +131,12 @@ impl Asked<'_> {
         };
         for answer in theirs {
             parts.push(answer.series);
-            notes.warnings.extend(answer.warnings);
-            notes.infos.extend(answer.infos);
+            add(&mut notes.warnings, answer.warnings);
+            add(&mut notes.infos, answer.infos);
         }
         notes.warnings.extend(plan.warnings.iter().cloned());
         notes.warnings.extend(records::warning(&self.outcome.records).filter(|_| !plan.asked.is_empty()));
         let mut series = stitch::merge(parts);
-        if !series.is_empty() {
-            self.add_infos(&mut notes);
-        }
         limit(&mut series, self.limit, &mut notes);
         self.named(json::success(&json::result(&Value::Matrix(series)), &notes), &plan)
     }
@@ -160,20 +157,9 @@ impl Asked<'_> {
         notes.warnings.extend(plan.warnings.iter().cloned());
         let mut value = evaluated.value;
         if let Value::Vector(points) = &mut value {
-            if !points.is_empty() {
-                self.add_infos(&mut notes);
-            }
             limit(points, self.limit, &mut notes);
         }
         self.named(json::success(&json::result(&value), &notes), &plan)
-    }
-
-    fn add_infos(&self, notes: &mut Notes) {
-        for info in &self.infos {
-            if !notes.infos.contains(info) {
-                notes.infos.push(info.clone());
-            }
-        }
     }
 
     /// The answer to a query that views do not answer as a whole.
@@ -316,6 +302,15 @@ async fn forward(proxy: &Proxy, incoming: &Incoming, slugs: &[&'static str], why
         set_header(&mut response, "x-prefold-reason", &slugs.join(","));
     }
     (response, how)
+}
+
+/// Adds notes that are not there yet.
+fn add(notes: &mut Vec<String>, others: Vec<String>) {
+    for other in others {
+        if !notes.contains(&other) {
+            notes.push(other);
+        }
+    }
 }
 
 fn set_header(response: &mut Response, name: &'static str, value: &str) {

@@ -10,7 +10,7 @@ use crate::promql::{Expr, parse};
 use crate::proxy::Proxy;
 use crate::proxy::params::Params;
 use crate::proxy::upstream::Incoming;
-use crate::query::counter_infos;
+use crate::query::{NonCounter, non_counters};
 use crate::rewrite::{Outcome, QueryTime, Question, rewrite_preferring};
 
 /// A range query's instants; an instant query's single one.
@@ -90,8 +90,8 @@ pub(super) struct Asked<'a> {
     pub incoming: &'a Incoming,
     pub catalog: Arc<Catalog>,
     pub query: String,
-    /// What evaluating the original over samples would have noted and views cannot.
-    pub infos: Vec<String>,
+    /// What evaluating the original over samples notes, and views cannot.
+    pub non_counters: Vec<NonCounter>,
     pub outcome: Outcome,
     pub at_the_edge: AtTheEdge,
     pub limit: Option<usize>,
@@ -118,9 +118,9 @@ impl<'a> Asked<'a> {
         let evaluation_interval_ms = proxy.options.evaluation_interval_ms;
         let question = Question { expr: &original, tenant, time, evaluation_interval_ms };
         let outcome = rewritten(proxy, &catalog, &question, range, at_the_edge);
-        let infos = counter_infos(&original, &query);
+        let non_counters = non_counters(&original);
         let deadline = began + timeout.unwrap_or(Duration::MAX).min(proxy.options.query_timeout);
-        Ok(Asked { proxy, incoming, catalog, query, infos, outcome, at_the_edge, limit, deadline })
+        Ok(Asked { proxy, incoming, catalog, query, non_counters, outcome, at_the_edge, limit, deadline })
     }
 }
 
