@@ -28,7 +28,7 @@ async fn targets_that_are_gone_end_and_others_go_on() {
     until("both to be scraped", async || (jobs_at(newest().await?).await? == ["goes", "stays"]).then_some(())).await;
     assert!(running.get("/prefold/").await.text.contains("http://127.0.0.1:1/metrics is down"), "the page tells of it");
     // A bad file changes nothing.
-    std::fs::write(home.path().join("config.yaml"), "scrape_configs: [{ job_name: 7 }]\n").unwrap();
+    std::fs::write(home.path().join("config.yaml"), "scrape_configs: [{ job_name: stays, relabel_configs: [] }]\n").unwrap();
     running.signal("HUP");
     until("the bad file to be told", async || (running.metric("prefold_reload_success").await == 0.0).then_some(())).await;
     assert!(running.get("/prefold/").await.text.contains("Changed files are not in force"));
