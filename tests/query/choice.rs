@@ -1,4 +1,4 @@
-//! limitk and limit_ratio: choices that the suite counts, but does not name.
+//! limitk, limit_ratio and absent: choices of series and labels that the suite counts, but does not name.
 
 use prefold::model::Timestamp;
 use prefold::promql::parse;
@@ -49,4 +49,24 @@ fn limit_ratio_chooses_complements() {
     assert_eq!((chosen("limit_ratio(0, m)").0, chosen("limit_ratio(-1, m)").0), (0, 200));
     let warning = "PromQL warning: ratio value should be between -1 and 1, got 1.5, capping to 1";
     assert_eq!(chosen("limit_ratio(1.5, m)"), (200, vec![warning.to_owned()]));
+}
+
+/// The labels that one matcher alone fixes. Of several for one label Prometheus goes by their order, which is not kept here.
+#[test]
+fn absent_has_the_labels_that_a_single_matcher_fixes() {
+    for (query, labels) in [
+        ("absent(x{a=\"1\", b=~\"2\", c!=\"3\"})", "{a=\"1\"}"),
+        ("absent(x{a=\"1\", a!=\"2\"})", "{}"),
+        ("absent(x{a!=\"2\", a=\"1\"})", "{}"),       // Prometheus: {a="1"}
+        ("absent(x{a=\"1\", a=\"1\"})", "{a=\"1\"}"), // Prometheus: {}
+        ("absent_over_time(x{a=\"1\", a=\"2\", b=\"3\"}[5m])", "{b=\"3\"}"),
+        ("absent(sum(x{a=\"1\"}))", "{}"),
+    ] {
+        match instant(&parse(query).unwrap(), Timestamp(0), &source("m 1"), &EvalOptions::default()).unwrap().value {
+            Value::Vector(points) => {
+                assert_eq!(points.iter().map(|point| point.labels.to_string()).collect::<Vec<_>>(), [labels], "{query}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
