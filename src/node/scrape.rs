@@ -71,7 +71,7 @@ pub fn start(node: &Node, own: SocketAddr) -> Result<Scraper, String> {
         .map_err(|error| format!("cannot make the scraper's client: {error}"))?;
     let sink = Arc::new(GatewaySink(Arc::clone(&node.gateway)));
     let observer: Arc<dyn ScrapeObserver> = Arc::clone(&node.scrape_counters) as Arc<dyn ScrapeObserver>;
-    Scraper::start(&configs, sink, Arc::clone(&node.clock), client, observer)
+    Scraper::start(&configs, sink, Arc::clone(&node.clock), client, observer, *node.gateway.limits())
 }
 
 fn itself(own: SocketAddr) -> ScrapeConfig {
