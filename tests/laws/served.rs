@@ -17,7 +17,8 @@ use prefold::proxy::coverage::{Compared, Coverage, PointState, Vouching, compari
 use prefold::store::{Durability, Store, StoreOptions, ViewDescription};
 use std::sync::Arc;
 
-use super::streaming::{Random, catalog, raw};
+use super::random::Random;
+use super::streaming::{catalog, raw};
 use crate::oracle::{Record, Rule};
 
 const MAX_DELAY_MS: i64 = 30_000;
@@ -240,7 +241,8 @@ impl Judge {
     ) {
         let newest = state.final_to.unwrap_or(Timestamp::MIN);
         if second >= self.next_comparison && comparison_due(state, &self.confirmed, newest) {
-            if ours.get(&newest.0) == Some(&trial.truth(newest.0)) {
+            let truth = trial.truth(newest.0);
+            if truth.1 > 0 && ours.get(&newest.0) == Some(&truth) {
                 confirm(state, &mut self.confirmed, newest);
             }
             self.next_comparison = second + 60;

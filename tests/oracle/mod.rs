@@ -287,7 +287,19 @@ fn overdue_at(records: &[Record], rule: &Rule, t: i64) -> (usize, Vec<i64>) {
     (live, overdue)
 }
 
-/// Both NaN, or equal within 1e-9 of the larger.
+/// The judge of all tests: both NaN, or equal within 1e-9 of the larger, or of 1e-9 where what is added up cancels. An
+/// infinity equals itself alone.
 pub fn equal(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-9)
+    let near = || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-9);
+    a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && near())
+}
+
+#[test]
+fn what_is_equal() {
+    let (inf, max) = (f64::INFINITY, f64::MAX);
+    let same = [(1.0, 1.0 + 1e-12), (0.0, -0.0), (f64::NAN, f64::NAN), (inf, inf), (-inf, -inf), (max, max * (1.0 - 1e-12))];
+    let other = [(1.0, 1.0 + 1e-6), (0.0, 1e-9), (f64::NAN, 1.0), (inf, -inf), (inf, max), (inf, 7.0), (max, -max)];
+    let both = |(a, b): &(f64, f64)| [equal(*a, *b), equal(*b, *a)];
+    same.iter().for_each(|pair| assert_eq!(both(pair), [true; 2], "{pair:?}"));
+    other.iter().for_each(|pair| assert_eq!(both(pair), [false; 2], "{pair:?}"));
 }

@@ -300,13 +300,14 @@ async fn idle_connections_beyond_the_limit_keep_nobody_out() {
     }
     let url = format!("{}/api/v1/write", running.base());
     let t = now_ms();
-    let writes: Vec<_> = (0..60)
-        .map(|n| {
+    // Each has a connection of its own, which it gives up when it is done. Made before: that takes longer than a header may.
+    let clients = (0..60).map(|_| reqwest::Client::builder().timeout(PATIENCE).build().unwrap()).collect::<Vec<_>>();
+    let writes: Vec<_> = (0..)
+        .zip(clients)
+        .map(|(n, client): (usize, _)| {
             let (url, instance) = (url.clone(), n.to_string());
             let series = vec![(labels(&[("__name__", "c_total"), ("g", "many"), ("i", &instance)]), vec![sample(t, 1.0)])];
             tokio::spawn(async move {
-                // A client of its own: a connection of its own, which it gives up when it is done.
-                let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
                 let request = client.post(&url).header("Connection", "close").body(body_v1(&series));
                 request.send().await.map(|response| response.status().as_u16())
             })
