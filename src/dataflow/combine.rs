@@ -169,6 +169,7 @@ impl Status {
         self.back += other.back;
         self.gone += other.gone;
         self.not_counted += other.not_counted;
+        self.conflicting += other.conflicting;
         self.state_bytes += other.state_bytes;
         self.window_samples += other.window_samples;
     }
@@ -224,6 +225,7 @@ impl ViewCombine {
             output_series: results.len() as u64,
             overdue: status.overdue,
             not_counted: status.not_counted,
+            conflicting: status.conflicting,
             state_bytes: status.state_bytes,
             window_samples: status.window_samples,
         });

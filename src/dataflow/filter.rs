@@ -237,6 +237,19 @@ impl Filter {
             }
         }
         self.free.extend(out.evicted.iter().rev());
+        if self.free_entries.len() > self.entries.len() / 4 * 3 {
+            self.shrink();
+        }
+    }
+
+    /// Gives the memory of evicted series back: after churn, most of it. The order of the others stays.
+    fn shrink(&mut self) {
+        self.entries.retain(|entry| self.by_id.contains_key(&entry.id));
+        self.entries.shrink_to_fit();
+        self.by_id = self.entries.iter().zip(0..).map(|(entry, place)| (entry.id, place)).collect();
+        self.free_entries = Vec::new();
+        self.free.shrink_to_fit();
+        self.guess = 0;
     }
 }
 
@@ -253,6 +266,23 @@ mod tests {
         let series = if samples.is_empty() { vec![] } else { vec![(Labels::from_pairs([("__name__", "x")]), samples)] };
         let payload = Bytes::from(encode_record("", sender, &series));
         filter.record(&RawRecord { partition: PartitionId(0), log_time: Timestamp(log_time), payload })
+    }
+
+    #[test]
+    fn memory_of_series_that_ended_is_given_back() {
+        let mut filter = Filter::new(PartitionId(0), &[]);
+        let mut write = |seconds: i64, names: std::ops::Range<u32>| {
+            let samples = vec![Sample { t: Timestamp(seconds * 1000), v: 1.0 }];
+            let series: Vec<_> =
+                names.map(|n| (Labels::from_pairs([("__name__", n.to_string())]), samples.clone())).collect();
+            let payload = Bytes::from(encode_record("", "s", &series));
+            filter.record(&RawRecord { partition: PartitionId(0), log_time: Timestamp(seconds * 1000), payload });
+            (filter.entries.len(), filter.by_id.len(), filter.free_entries.len())
+        };
+        assert_eq!(write(0, 0..1000), (1000, 1000, 0));
+        assert_eq!(write(10_000, 990..1010), (20, 20, 0), "those that are alive, old and new");
+        assert_eq!(write(10_001, 1005..1015), (25, 25, 0), "and each is found again");
+        assert!(filter.entries.capacity() < 100 && filter.by_id.capacity() < 200);
     }
 
     #[test]

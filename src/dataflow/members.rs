@@ -29,6 +29,8 @@ pub struct ViewWindow {
     pub two_senders: OpenStretch,
     /// Samples that did not count since the grid point before.
     pub not_counted: u64,
+    /// Samples that came after one of the same series and time with another value, since the grid point before.
+    pub conflicting: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +54,7 @@ impl ViewWindow {
             late: OpenStretch::new(planned.slot, SpanReason::Late),
             two_senders: OpenStretch::new(planned.slot, SpanReason::TwoSenders),
             not_counted: 0,
+            conflicting: 0,
             planned,
         }
     }
@@ -117,6 +120,7 @@ impl ViewWindow {
             status.state_bytes += one.bytes() as u64;
         }
         status.not_counted = std::mem::take(&mut self.not_counted);
+        status.conflicting = std::mem::take(&mut self.conflicting);
         self.next = self.next + view.step_ms;
         Evaluated { status, values, groups }
     }

@@ -224,6 +224,8 @@ pub struct Status {
     pub gone: u64,
     /// Samples that did not count since the grid point before.
     pub not_counted: u64,
+    /// Samples since then for which one of the same series and time, and another value, was there before.
+    pub conflicting: u64,
     /// An estimate of what the view's share of the window state takes.
     pub state_bytes: u64,
     /// Samples in the windows of all series.
@@ -245,6 +247,7 @@ impl Default for Status {
             back: 0,
             gone: 0,
             not_counted: 0,
+            conflicting: 0,
             state_bytes: 0,
             window_samples: 0,
         }
@@ -319,6 +322,7 @@ pub struct Emitted {
     pub output_series: u64,
     pub overdue: u64,
     pub not_counted: u64,
+    pub conflicting: u64,
     pub state_bytes: u64,
     pub window_samples: u64,
 }

@@ -32,8 +32,6 @@ pub struct Windows {
     log_time: LogTime,
     /// Whether a view collects a stretch.
     stretches_open: bool,
-    /// Samples another value was kept for, since the start.
-    pub conflicts: u64,
     scratch: Vec<Sample>,
 }
 
@@ -155,8 +153,9 @@ impl Windows {
         if series.is_only_sender(sender) && delay_ms <= terms.max_delay_ms_least && delay_ms >= -FUTURE_MS {
             if !series.append(sample, terms, self.log_time) {
                 series.see(sample);
-                let inserted = series.insert(sample, delay_ms, sender, terms.horizon(self.log_time));
-                self.conflicts += u64::from(inserted == Inserted::Conflict);
+                if series.insert(sample, delay_ms, sender, terms.horizon(self.log_time)) == Inserted::Conflict {
+                    self.conflict(point.series);
+                }
             }
         } else {
             self.unusual_point(point.series, sample, delay_ms, sender, out);
@@ -194,9 +193,20 @@ impl Windows {
                 self.stretches_open = true;
             }
         }
-        if !ahead && delay_ms <= terms.max_delay_ms_most {
-            let inserted = series.insert(sample, delay_ms, sender, terms.horizon(self.log_time));
-            self.conflicts += u64::from(inserted == Inserted::Conflict);
+        if !ahead
+            && delay_ms <= terms.max_delay_ms_most
+            && series.insert(sample, delay_ms, sender, terms.horizon(self.log_time)) == Inserted::Conflict
+        {
+            self.conflict(index);
+        }
+    }
+
+    #[cold]
+    fn conflict(&mut self, index: SeriesIndex) {
+        for (slot, _) in &self.targets[index.0 as usize] {
+            if let Some(view) = self.views[slot.0 as usize].as_mut() {
+                view.conflicting += 1;
+            }
         }
     }
 
@@ -245,6 +255,24 @@ mod tests {
         let starts =
             plan.live().map(|planned| ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None });
         Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() })
+    }
+
+    #[test]
+    fn a_second_value_of_a_series_and_time_is_counted_once_per_view() {
+        let (mut windows, set) = (Windows::default(), view_set());
+        let (slot, series) = (set.starts[0].slot, SeriesIndex(0));
+        let point = |t, v| Point { series, t: Timestamp(t), v };
+        let first = windows.record(Partitioned {
+            log_time: Timestamp(1_000),
+            views: Some(set),
+            assigned: vec![Assigned { series, id: SeriesId(1), targets: vec![(slot, GroupIndex(0))] }],
+            points: vec![point(1_000, 1.0), point(1_000, 1.0), point(1_000, 2.0), point(500, 3.0), point(500, 4.0)],
+            ..Partitioned::default()
+        });
+        let rest = windows.record(Partitioned { log_time: Timestamp(130_000), ..Partitioned::default() });
+        let evaluated: Vec<_> = first.evaluated.iter().chain(&rest.evaluated).map(|one| one.status).collect();
+        let conflicting: u64 = evaluated.iter().map(|status| status.conflicting).sum();
+        assert_eq!((evaluated.len() > 1, conflicting), (true, 2));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::gateway::Written;
 use super::limits::RefusalReason;
 
 /// What was taken and refused since the start.
@@ -23,6 +24,12 @@ impl Default for Counters {
 }
 
 impl Counters {
+    /// Samples and refusals of what was written.
+    pub(super) fn count(&self, written: &Written) {
+        self.samples.fetch_add(written.samples, Ordering::Relaxed);
+        written.refused.iter().for_each(|(reason, count)| self.refuse(*reason, *count));
+    }
+
     pub fn refuse(&self, reason: RefusalReason, count: u64) {
         self.refused[reason as usize].fetch_add(count, Ordering::Relaxed);
     }

@@ -6,13 +6,13 @@
 use parking_lot::RwLockReadGuard;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::gateway::{Gateway, Origin, Written};
+use super::gateway::{Gateway, Origin};
 use super::limits::{RefusalReason, RefusedLabels, check_labels};
-use super::records::{Content, Records};
+use super::records::{Content, Encoded, Records};
+use super::senders::NotAdmitted;
 use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
-use crate::log::NewRecord;
-use crate::model::Labels;
-use crate::wire::record::{SymbolTable, TableFull};
+use crate::model::{Labels, Sample};
+use crate::wire::record::{SymbolId, SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
 use crate::wire::{Histograms, Problem, WireError};
@@ -22,6 +22,12 @@ pub(super) enum EncodeError {
     Wire(WireError),
     /// Begin again with an empty symbol table.
     Full(TableFull),
+    NotAdmitted(NotAdmitted),
+    /// The records are more than the log takes at once.
+    TooLarge {
+        bytes: usize,
+        bytes_max: usize,
+    },
 }
 
 impl From<WireError> for EncodeError {
@@ -104,17 +110,22 @@ impl<'g> Encoding<'g> {
 
     pub(super) fn request_v2(&mut self, body: &[u8]) -> Result<(), EncodeError> {
         let mut request = remote_write_v2::Request::new(body)?;
-        let hashes: Vec<u64> = request.symbols().iter().map(|symbol| xxh3_64(symbol.as_bytes())).collect();
+        let hashes: Vec<u64> = request.symbols().iter().map(|symbol| xxh3_64(symbol)).collect();
         while let Some(series) = request.next_series()? {
+            let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
+            let content = Content { samples, start_timestamps, histograms, exemplars };
+            if !series.references_fit {
+                self.records.take(Known::MALFORMED, content);
+                continue;
+            }
             self.buffer.clear();
             for reference in series.label_references {
                 self.buffer.extend_from_slice(&hashes[*reference as usize].to_le_bytes());
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
             let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 1, bytes: self.buffer.len() as u32 };
-            let labels = || Ok(series.labels().collect());
-            let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
-            self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
+            let labels = || series.labels().map_err(|_| RefusedLabels::unknown(RefusalReason::LabelsMalformed));
+            self.take(key, labels, content)?;
         }
         Ok(())
     }
@@ -136,30 +147,33 @@ impl<'g> Encoding<'g> {
             }
         }
         let fresh = self.look_at(labels())?;
-        let known = match &fresh {
-            Fresh::Refused { reason, told, untold } => {
-                Known::Refused { reason: *reason, told: told.ids(self.symbols).unwrap_or_default(), untold }
-            }
-            Fresh::Series { id, partition, labels } => {
-                Known::Series { id: *id, partition: *partition, labels: labels.ids(self.symbols).unwrap_or_default() }
-            }
-        };
-        self.records.take(known, content);
+        self.records.take(fresh.known(self.symbols), content);
         self.fresh.push((key, fresh));
+        Ok(())
+    }
+
+    /// Takes a series whose labels are read, sorted and each there once: our own scraper's.
+    pub(super) fn scraped(&mut self, labels: &Labels, sample: Sample) -> Result<(), TableFull> {
+        let options = &self.gateway.options;
+        let fresh = if options.drop_labels.is_empty() && options.limits.fit(labels) {
+            self.series(labels, SymbolId::EMPTY)?
+        } else {
+            self.look_at(Ok(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect()))?
+        };
+        let (start_timestamps, histograms) = (None, Histograms::NONE);
+        let content = Content { samples: &[sample], start_timestamps, histograms, exemplars: 0 };
+        self.records.take(fresh.known(self.symbols), content);
         Ok(())
     }
 
     fn look_at<'a>(&self, labels: Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
+        let sender = labels.as_ref().map_or(Ok(SymbolId::EMPTY), |labels| self.sender(labels))?;
         let checked = labels.and_then(|labels| check_labels(labels, &options.drop_labels, &options.limits));
         Ok(match checked {
-            Ok(labels) => {
-                let labels = Labels::from_pairs(labels);
-                let id = labels.series_id(&self.origin.tenant);
-                let partition = id.partition(self.gateway.log.partitions());
-                Fresh::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
-            }
+            Ok(labels) => self.series(&Labels::from_pairs(labels), sender)?,
             Err(RefusedLabels { reason, told, untold }) => Fresh::Refused {
+                sender,
                 reason,
                 told: self.symbols.intern_labels(&Labels::from_pairs(told))?,
                 untold: untold.into_iter().map(|name| self.symbols.intern(name)).collect::<Result<_, _>>()?,
@@ -167,7 +181,21 @@ impl<'g> Encoding<'g> {
         })
     }
 
-    pub(super) fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
+    fn series(&self, labels: &Labels, sender: SymbolId) -> Result<Fresh, TableFull> {
+        let id = labels.series_id(&self.origin.tenant);
+        let partition = id.partition(self.gateway.log.partitions());
+        Ok(Fresh::Series { sender, id, partition, labels: self.symbols.intern_labels(labels)? })
+    }
+
+    /// Whom labels name as the sender; the empty text when they do not.
+    fn sender(&self, labels: &[(&str, &str)]) -> Result<SymbolId, TableFull> {
+        let value = |name: &String| labels.iter().find(|(label, value)| label == name && !value.is_empty());
+        let values: Vec<&str> =
+            self.gateway.options.sender_labels.iter().filter_map(value).map(|(_, value)| *value).collect();
+        self.symbols.intern(&values.join("/"))
+    }
+
+    pub(super) fn finish(self) -> Result<Encoded, EncodeError> {
         let encoded = self.records.finish()?;
         drop(self.cache);
         if !self.fresh.is_empty() {

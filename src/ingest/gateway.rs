@@ -16,14 +16,13 @@ use super::buffers::Buffers;
 pub use super::counters::Counters;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
+use super::records::Encoded;
 use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use super::writers::Writers;
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
 use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
-use crate::wire::remote_write_v1;
-use crate::wire::remote_write_v2;
 use crate::wire::{Problem, WireError, snappy};
 
 /// What the symbol table may take; a full one is replaced by an empty one.
@@ -142,6 +141,10 @@ impl Gateway {
         }
     }
 
+    pub fn limits(&self) -> &SeriesLimits {
+        &self.options.limits
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -171,11 +174,8 @@ impl Gateway {
             self.note_unreadable(origin, reason).await;
         }
         let written = written?;
-        self.counters.samples.fetch_add(written.samples, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        for (reason, count) in &written.refused {
-            self.counters.refuse(*reason, *count);
-        }
+        self.counters.count(&written);
         Ok(written)
     }
 
@@ -188,7 +188,7 @@ impl Gateway {
         body_bytes_max: usize,
     ) -> Result<(Vec<NewRecord>, Written), WriteError> {
         if !self.is_labelled(origin) {
-            self.senders.check(origin, self.clock.now()).map_err(WriteError::NotAdmitted)?;
+            self.check_sender(origin).map_err(WriteError::NotAdmitted)?;
         }
         let mut held = self.bodies.hold();
         let unpacked = snappy::claimed_len(compressed, body_bytes_max).map_err(WriteError::Malformed)?;
@@ -200,67 +200,62 @@ impl Gateway {
         encoded
     }
 
-    /// Takes series whose labels are known good: our own scraper's.
+    /// Takes our own scraper's series.
     ///
     /// # Errors
     /// When the log did not take them.
     pub async fn deliver(&self, origin: &Origin, series: &[(Labels, Sample)]) -> Result<(), WriteError> {
-        let (records, written) = self
-            .with_table(|table| {
-                let mut encoding = Encoding::new(self, origin, table);
-                for (labels, sample) in series {
-                    let id = labels.series_id(&origin.tenant);
-                    let interned = table.intern_labels(labels)?;
-                    let (place, ids) = ((id, id.partition(self.log.partitions())), interned.ids(table).unwrap_or_default());
-                    encoding.records.series(place, ids, &[*sample], None);
-                }
-                Ok(encoding.finish()?)
-            })
-            .map_err(WriteError::Malformed)?;
+        let Encoded { records, written, .. } = self.with_table(|table| {
+            let mut encoding = Encoding::new(self, origin, table);
+            for (labels, sample) in series {
+                encoding.scraped(labels, *sample)?;
+            }
+            encoding.finish()
+        })?;
         self.append(records).await.map_err(WriteError::Append)?;
-        self.counters.samples.fetch_add(written.samples, Ordering::Relaxed);
+        self.counters.count(&written);
         Ok(())
     }
 
     fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WriteError> {
-        let address = origin;
-        let origin = self.named_origin(origin, protocol, body).map_err(WriteError::Malformed)?;
-        if self.is_labelled(address) {
-            self.senders.check(&origin, self.clock.now()).map_err(WriteError::NotAdmitted)?;
-        }
-        let encoded = self.with_table(|table| {
-            let mut encoding = Encoding::new(self, &origin, table);
+        let Encoded { records, written, senders } = self.with_table(|table| {
+            let mut encoding = Encoding::new(self, origin, table);
             match protocol {
                 Protocol::V1 => encoding.request_v1(body)?,
                 Protocol::V2 => encoding.request_v2(body)?,
             }
-            Ok(encoding.finish()?)
-        });
-        let encoded = encoded.map_err(WriteError::Malformed)?;
-        if !encoded.0.is_empty() {
-            self.senders.remember(&origin, self.clock.now());
-            if self.is_labelled(address) {
-                self.senders.remember_address(address, self.clock.now());
-            }
+            encoding.finish()
+        })?;
+        let now = self.clock.now();
+        if self.is_labelled(origin) && !senders.is_empty() {
+            self.senders.remember_address(origin, now);
         }
-        Ok(encoded)
+        senders.iter().for_each(|sender| self.senders.remember(sender, now));
+        Ok((records, written))
     }
 
     /// Whether the sender of a request is named by its series' labels.
-    fn is_labelled(&self, origin: &Origin) -> bool {
+    pub(super) fn is_labelled(&self, origin: &Origin) -> bool {
         !origin.named && !self.options.sender_labels.is_empty()
     }
 
+    /// Whether a sender may write.
+    pub(super) fn check_sender(&self, origin: &Origin) -> Result<(), NotAdmitted> {
+        self.senders.check(origin, self.clock.now())
+    }
+
     /// Runs an encoding with the symbol table in use; once more with an empty one when it was full.
-    fn with_table<T>(&self, encode: impl Fn(&SymbolTable) -> Result<T, EncodeError>) -> Result<T, WireError> {
+    fn with_table<T>(&self, encode: impl Fn(&SymbolTable) -> Result<T, EncodeError>) -> Result<T, WriteError> {
         let table = self.interner.table();
         let encoded = match encode(&table) {
             Err(EncodeError::Full(_)) => encode(&self.interner.replace(&table)),
             encoded => encoded,
         };
         encoded.map_err(|error| match error {
-            EncodeError::Wire(error) => error,
-            EncodeError::Full(full) => Problem::SymbolsTooLarge { max: full.bytes_max }.into(),
+            EncodeError::Wire(error) => WriteError::Malformed(error),
+            EncodeError::Full(full) => WriteError::Malformed(Problem::SymbolsTooLarge { max: full.bytes_max }.into()),
+            EncodeError::NotAdmitted(error) => WriteError::NotAdmitted(error),
+            EncodeError::TooLarge { bytes, bytes_max } => WriteError::Append(AppendError::TooLarge { bytes, bytes_max }),
         })
     }
 
@@ -269,27 +264,6 @@ impl Gateway {
             return Ok(());
         }
         self.log.append(records).await.unwrap_or(Err(AppendError::Closed))
-    }
-
-    /// The origin with the sender that the first series' labels name, if they do and no header did.
-    fn named_origin(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<Origin, WireError> {
-        if !self.is_labelled(origin) {
-            return Ok(origin.clone());
-        }
-        let labels = match protocol {
-            Protocol::V1 => match remote_write_v1::Request::new(body).next_series()? {
-                Some(series) => remote_write_v1::decode_labels(series.labels)?,
-                None => Vec::new(),
-            },
-            Protocol::V2 => match remote_write_v2::Request::new(body)?.next_series()? {
-                Some(series) => series.labels().collect(),
-                None => Vec::new(),
-            },
-        };
-        let value = |name: &String| labels.iter().find(|(label, _)| label == name).map(|(_, value)| *value);
-        let values: Vec<&str> = self.options.sender_labels.iter().filter_map(value).collect();
-        let sender = if values.is_empty() { origin.sender.clone() } else { values.join("/").into() };
-        Ok(Origin { sender, ..origin.clone() })
     }
 
     /// A body of a known sender that was not read may have held anything: its tenant's views are uncovered around now.
@@ -313,6 +287,7 @@ mod tests {
     use super::*;
     use crate::log::{EmbeddedLog, EmbeddedOptions};
     use crate::model::Timestamp;
+    use crate::wire::remote_write_v1;
 
     struct StandingClock;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::METRIC_NAME;
+use crate::model::{Labels, METRIC_NAME};
 
 /// Bounds on what one series may carry.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,16 @@ pub struct SeriesLimits {
 impl Default for SeriesLimits {
     fn default() -> SeriesLimits {
         SeriesLimits { labels_per_series_max: 128, label_name_bytes_max: 1024, label_value_bytes_max: 16 * 1024 }
+    }
+}
+
+impl SeriesLimits {
+    /// Whether labels are within these.
+    pub fn fit(&self, labels: &Labels) -> bool {
+        labels.len() <= self.labels_per_series_max
+            && labels.iter().all(|label| {
+                label.name.len() <= self.label_name_bytes_max && label.value.len() <= self.label_value_bytes_max
+            })
     }
 }
 
@@ -71,6 +81,7 @@ refusal_reasons! {
     LogUnavailable: "log-unavailable", "the log cannot take it now", false;
     BodiesFull: "bodies-full", "the bodies in flight take limits.bodies_bytes_max", false;
     TooManySenders: "too-many-senders", "more new senders write than limits.senders_max", false;
+    TenantMalformed: "tenant-malformed", "the header X-Scope-OrgID is not printable ASCII", false;
     OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", true;
 }
 

@@ -1,14 +1,20 @@
 //! The records that a request becomes, one per log partition it touches: its series, and what is refused of it.
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
+use super::encoding::EncodeError;
 use super::gateway::{Gateway, Origin, Written};
 use super::limits::RefusalReason;
 use super::series_cache::Known;
 use crate::log::NewRecord;
 use crate::model::{PartitionId, Sample, SeriesId, Timestamp};
+use crate::wire::Histograms;
 use crate::wire::record::{RecordWriter, RefusedSeries, SymbolId, SymbolTable};
-use crate::wire::{Histograms, WireError};
+
+/// What the records of one request may have together when labels name their senders, as many as those are: what the log
+/// takes at once.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
 
 /// What a series of a request carries beside its labels.
 #[derive(Clone, Copy)]
@@ -36,15 +42,32 @@ impl Content<'_> {
     }
 }
 
-/// The records that a request becomes.
+/// A request that was read: what is to be appended, what is to be answered, and who wrote.
+pub(super) struct Encoded {
+    pub records: Vec<NewRecord>,
+    pub written: Written,
+    pub senders: Vec<Origin>,
+}
+
+/// The records that a request becomes. Where labels name senders, those of the sender before are finished when a series of
+/// another one comes: a relay that sends those of one sender together makes large records.
 pub(super) struct Records<'g> {
     gateway: &'g Gateway,
     symbols: &'g SymbolTable,
+    /// Whose request it is.
     origin: &'g Origin,
+    /// Whether labels name the sender; else all series are the origin's.
+    labelled: bool,
+    /// Whom the labels of the series being taken name.
+    sender: SymbolId,
+    /// The origin of these.
+    current: Origin,
     /// By partition.
     writers: Vec<Option<RecordWriter>>,
     newest: Vec<Timestamp>,
-    written: Written,
+    encoded: Encoded,
+    bytes: usize,
+    failed: Option<EncodeError>,
 }
 
 impl<'g> Records<'g> {
@@ -54,35 +77,43 @@ impl<'g> Records<'g> {
             gateway,
             symbols,
             origin,
+            labelled: gateway.is_labelled(origin),
+            sender: SymbolId::EMPTY,
+            current: origin.clone(),
             writers: (0..partitions).map(|_| None).collect(),
             newest: vec![Timestamp::MIN; partitions],
-            written: Written::default(),
+            encoded: Encoded { records: Vec::new(), written: Written::default(), senders: Vec::new() },
+            bytes: 0,
+            failed: None,
         }
     }
 
     #[inline]
     pub fn take(&mut self, known: Known<'_>, content: Content<'_>) {
         match known {
-            Known::Series { id, partition, labels } if content.is_plain() => {
+            Known::Series { sender, id, partition, labels } if sender == self.sender && content.is_plain() => {
                 self.series((id, partition), labels, content.samples, content.start_timestamps);
             }
             _ => self.take_unusual(known, content),
         }
     }
 
-    /// What is to be refused, as a whole or in part.
+    /// What another sender sent than the series before, and what is to be refused, as a whole or in part.
     #[cold]
     fn take_unusual(&mut self, known: Known<'_>, content: Content<'_>) {
+        if self.labelled && known.sender() != self.sender {
+            self.begin_sender(known.sender());
+        }
         self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
         match known {
-            Known::Refused { reason, told, untold } => {
+            Known::Refused { reason, told, untold, .. } => {
                 self.refuse(reason, 1);
                 if let Some(timestamps) = content.times().filter(|_| reason.upstream_may_have_it()) {
                     let reason = reason.slug();
                     self.writer(0).refusal(&RefusedSeries { labels: told, untold, timestamps: &timestamps, reason });
                 }
             }
-            Known::Series { id, partition, labels } => {
+            Known::Series { id, partition, labels, .. } => {
                 let Histograms { count, least, greatest } = content.histograms;
                 if count > 0 {
                     let reason = RefusalReason::NativeHistogram;
@@ -106,7 +137,7 @@ impl<'g> Records<'g> {
 
     /// Adds a series whose labels are symbols of the table the records are written with.
     #[inline]
-    pub fn series(
+    fn series(
         &mut self,
         (id, partition): (SeriesId, u16),
         labels: &[SymbolId],
@@ -115,13 +146,13 @@ impl<'g> Records<'g> {
     ) {
         let newest = &mut self.newest[usize::from(partition)];
         *newest = samples.iter().map(|sample| sample.t).fold(*newest, Timestamp::max);
-        self.written.samples += samples.len() as u64;
+        self.encoded.written.samples += samples.len() as u64;
         self.writer(partition).series(id, labels, samples, start_timestamps);
     }
 
     #[inline]
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let (origin, gateway, symbols) = (self.origin, self.gateway, self.symbols);
+        let (origin, gateway, symbols) = (&self.current, self.gateway, self.symbols);
         self.writers[usize::from(partition)].get_or_insert_with(|| {
             let mut writer = gateway.writers.take(symbols);
             writer.begin(&origin.tenant, &origin.sender);
@@ -133,22 +164,57 @@ impl<'g> Records<'g> {
         if count == 0 {
             return;
         }
-        match self.written.refused.iter_mut().find(|(had, _)| *had == reason) {
+        let refused = &mut self.encoded.written.refused;
+        match refused.iter_mut().find(|(had, _)| *had == reason) {
             Some((_, had)) => *had += count,
-            None => self.written.refused.push((reason, count)),
+            None => refused.push((reason, count)),
         }
     }
 
-    pub fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let mut records = Vec::new();
-        for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
-            if let Some(mut writer) = writer {
-                let payload = Bytes::from(writer.finish(self.symbols)?);
-                self.gateway.writers.give_back(self.symbols, writer);
-                let newest = (newest != Timestamp::MIN).then_some(newest);
-                records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
+    fn begin_sender(&mut self, sender: SymbolId) {
+        self.end_sender();
+        let named = Some(sender).filter(|sender| *sender != SymbolId::EMPTY);
+        let name = named.and_then(|sender| self.symbols.read().get(sender).map(SmolStr::from));
+        self.current.sender = name.unwrap_or_else(|| self.origin.sender.clone());
+        self.sender = sender;
+        for writer in self.writers.iter_mut().flatten() {
+            writer.begin(&self.current.tenant, &self.current.sender);
+        }
+    }
+
+    /// Finishes the records of the current sender; nothing more when something was wrong before.
+    fn end_sender(&mut self) {
+        let wrote = self.writers.iter().flatten().any(|writer| !writer.is_empty());
+        if !wrote || self.failed.is_some() {
+            return;
+        }
+        if self.labelled
+            && let Err(error) = self.gateway.check_sender(&self.current)
+        {
+            self.failed = Some(EncodeError::NotAdmitted(error));
+            return;
+        }
+        self.encoded.senders.push(self.current.clone());
+        for (partition, (writer, newest)) in self.writers.iter_mut().zip(&mut self.newest).enumerate() {
+            let Some(writer) = writer.as_mut().filter(|writer| !writer.is_empty()) else { continue };
+            let newest = Some(std::mem::replace(newest, Timestamp::MIN)).filter(|newest| *newest != Timestamp::MIN);
+            match writer.finish(self.symbols) {
+                Ok(payload) => {
+                    self.bytes += payload.len();
+                    let (partition, payload) = (PartitionId(partition as u16), Bytes::from(payload));
+                    self.encoded.records.push(NewRecord { partition, payload, newest });
+                }
+                Err(error) => self.failed = Some(EncodeError::Wire(error)),
             }
         }
-        Ok((records, self.written))
+        if self.labelled && self.bytes > RECORDS_BYTES_MAX {
+            self.failed = Some(EncodeError::TooLarge { bytes: self.bytes, bytes_max: RECORDS_BYTES_MAX });
+        }
+    }
+
+    pub fn finish(mut self) -> Result<Encoded, EncodeError> {
+        self.end_sender();
+        self.writers.into_iter().flatten().for_each(|writer| self.gateway.writers.give_back(self.symbols, writer));
+        self.failed.map_or(Ok(self.encoded), Err)
     }
 }

@@ -15,7 +15,7 @@ use super::body_budget::{BodiesFull, Held};
 use super::gateway::{Gateway, Origin, Protocol, WriteError, Written};
 use super::limits::RefusalReason;
 use super::senders::NotAdmitted;
-use crate::model::Tenant;
+use crate::model::{TENANT_HEADER, TenantMalformed, tenant_of_header};
 
 /// How requests are received.
 #[derive(Clone, Debug)]
@@ -63,7 +63,11 @@ impl Receiver {
     async fn receive(&self, headers: &HeaderMap, peer: &str, protocol: Protocol, body: Body) -> Result<Written, Refused> {
         let malformed = |status, message: String| Refused { status, reason: RefusalReason::BodyMalformed, message };
         let bytes_max = self.options.body_bytes_max;
-        let origin = self.origin(headers, peer);
+        let origin = self.origin(headers, peer).map_err(|malformed| Refused {
+            status: StatusCode::BAD_REQUEST,
+            reason: RefusalReason::TenantMalformed,
+            message: malformed.to_string(),
+        })?;
         let collected = tokio::time::timeout(self.options.body_timeout, self.collect(body)).await;
         // 503 where the sender should come again: after any other 4xx it would drop what it has.
         let late = || malformed(StatusCode::SERVICE_UNAVAILABLE, "the body did not arrive in time".to_owned());
@@ -130,13 +134,13 @@ impl Receiver {
         Ok((collected, held))
     }
 
-    fn origin(&self, headers: &HeaderMap, peer: &str) -> Origin {
+    fn origin(&self, headers: &HeaderMap, peer: &str) -> Result<Origin, TenantMalformed> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-        let tenant = Tenant::from(text("X-Scope-OrgID").unwrap_or_default());
+        let tenant = tenant_of_header(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes))?;
         let named = text(&self.options.sender_header);
         let forwarded = text("X-Forwarded-For").and_then(|list| list.split(',').next()).map(str::trim);
         let sender = SmolStr::from(named.or(forwarded).unwrap_or(peer));
-        Origin { tenant, sender, named: named.is_some() }
+        Ok(Origin { tenant, sender, named: named.is_some() })
     }
 
     fn refused(&self, refused: Refused, protocol: Option<Protocol>) -> Response {

@@ -21,22 +21,53 @@ const SYMBOLS_MAX: usize = 64 * SERIES_MAX;
 #[derive(Clone, Copy)]
 pub(super) enum Known<'c> {
     Series {
+        sender: SymbolId,
         id: SeriesId,
         partition: u16,
         labels: &'c [SymbolId],
     },
     /// With the labels that are told, and the names of those that are not.
     Refused {
+        sender: SymbolId,
         reason: RefusalReason,
         told: &'c [SymbolId],
         untold: &'c [SymbolId],
     },
 }
 
+impl Known<'_> {
+    /// Labels that cannot be read.
+    pub const MALFORMED: Known<'static> =
+        Known::Refused { sender: SymbolId::EMPTY, reason: RefusalReason::LabelsMalformed, told: &[], untold: &[] };
+
+    /// Whom the labels name as the sender; the empty text when they do not.
+    pub fn sender(&self) -> SymbolId {
+        match self {
+            Known::Series { sender, .. } | Known::Refused { sender, .. } => *sender,
+        }
+    }
+}
+
 /// A label set that was looked at.
 pub(super) enum Fresh {
-    Series { id: SeriesId, partition: u16, labels: InternedLabels },
-    Refused { reason: RefusalReason, told: InternedLabels, untold: Vec<SymbolId> },
+    Series { sender: SymbolId, id: SeriesId, partition: u16, labels: InternedLabels },
+    Refused { sender: SymbolId, reason: RefusalReason, told: InternedLabels, untold: Vec<SymbolId> },
+}
+
+impl Fresh {
+    /// The same, with symbols of the table it was looked at with.
+    pub fn known(&self, symbols: &SymbolTable) -> Known<'_> {
+        match self {
+            Fresh::Refused { sender, reason, told, untold } => {
+                let told = told.ids(symbols).unwrap_or_default();
+                Known::Refused { sender: *sender, reason: *reason, told, untold }
+            }
+            Fresh::Series { sender, id, partition, labels } => {
+                let labels = labels.ids(symbols).unwrap_or_default();
+                Known::Series { sender: *sender, id: *id, partition: *partition, labels }
+            }
+        }
+    }
 }
 
 /// What a label set is found by.
@@ -56,7 +87,8 @@ pub(super) struct SeriesCache {
     entries: Vec<Entry>,
     /// By hash.
     places: HashMap<u128, u32, SeriesIdBuild>,
-    /// The labels of all entries, one behind the other; behind those of a refused one the names of labels not told.
+    /// Of all entries, one behind the other, the sender that labels name, the labels, and of a refused one the names of
+    /// labels not told.
     symbols: Vec<SymbolId>,
 }
 
@@ -64,7 +96,7 @@ struct Entry {
     hash: u128,
     id: SeriesId,
     bytes: u32,
-    /// Where in `symbols` its labels are.
+    /// Where in `symbols` its own are: of them `count` are labels.
     from: u32,
     count: u32,
     partition: u16,
@@ -84,11 +116,13 @@ impl SeriesCache {
     pub fn at(&self, place: usize) -> Option<(LabelsKey, Known<'_>)> {
         let entry = self.entries.get(place)?;
         let key = LabelsKey { hash: entry.hash, bytes: entry.bytes };
-        let symbols = self.symbols.get(entry.from as usize..)?;
+        let (&sender, symbols) = self.symbols.get(entry.from as usize..)?.split_first()?;
         let (labels, behind) = symbols.split_at_checked(entry.count as usize)?;
         let known = match entry.refused {
-            Some(reason) => Known::Refused { reason, told: labels, untold: behind.get(..usize::from(entry.untold))? },
-            None => Known::Series { id: entry.id, partition: entry.partition, labels },
+            Some(reason) => {
+                Known::Refused { sender, reason, told: labels, untold: behind.get(..usize::from(entry.untold))? }
+            }
+            None => Known::Series { sender, id: entry.id, partition: entry.partition, labels },
         };
         Some((key, known))
     }
@@ -115,15 +149,15 @@ impl SeriesCache {
         if self.places.contains_key(&key.hash) {
             return;
         }
-        let (id, partition, labels, untold, refused) = match &fresh {
-            Fresh::Refused { reason, told, untold } => (SeriesId::default(), 0, told, &untold[..], Some(*reason)),
-            Fresh::Series { id, partition, labels } => (*id, *partition, labels, &[][..], None),
+        let (sender, id, partition, labels, untold, refused) = match fresh.known(symbols) {
+            Known::Refused { sender, reason, told, untold } => (sender, SeriesId::default(), 0, told, untold, Some(reason)),
+            Known::Series { sender, id, partition, labels } => (sender, id, partition, labels, &[][..], None),
         };
-        let labels = labels.ids(symbols).unwrap_or_default();
-        if self.entries.len() >= SERIES_MAX || self.symbols.len() + labels.len() + untold.len() > SYMBOLS_MAX {
+        if self.entries.len() >= SERIES_MAX || self.symbols.len() + 1 + labels.len() + untold.len() > SYMBOLS_MAX {
             self.clear();
         }
         let (from, count, bytes) = (self.symbols.len() as u32, labels.len() as u32, key.bytes);
+        self.symbols.push(sender);
         self.symbols.extend_from_slice(labels);
         self.symbols.extend_from_slice(untold);
         self.places.insert(key.hash, self.entries.len() as u32);
@@ -152,7 +186,8 @@ mod tests {
 
     fn series(symbols: &SymbolTable, n: u128) -> (LabelsKey, Fresh) {
         let labels = symbols.intern_labels(&Labels::from_pairs([("n", n.to_string())])).unwrap();
-        (key(n), Fresh::Series { id: SeriesId(n), partition: n as u16, labels })
+        let sender = symbols.intern(if n == 3 { "three" } else { "" }).unwrap();
+        (key(n), Fresh::Series { sender, id: SeriesId(n), partition: n as u16, labels })
     }
 
     /// The label set found by a hash, as its value of `n`.
@@ -160,14 +195,15 @@ mod tests {
         let (found_by, known) = cache.at(cache.find(key(n).hash)?)?;
         assert_eq!(found_by, key(n));
         match known {
-            Known::Refused { reason, told, untold } => {
+            Known::Refused { reason, told, untold, .. } => {
                 let read = symbols.read();
                 let texts: Vec<&str> = told.iter().chain(untold).filter_map(|symbol| read.get(*symbol)).collect();
                 Some(format!("{} {} {}", reason.slug(), told.len(), texts.join(" ")))
             }
-            Known::Series { id, partition, labels } => {
+            Known::Series { sender, id, partition, labels } => {
                 assert_eq!((id, partition), (SeriesId(n), n as u16));
-                Some(symbols.read().get(labels[1])?.to_owned())
+                let read = symbols.read();
+                Some(format!("{}{}", read.get(sender)?, read.get(labels[1])?))
             }
         }
     }
@@ -179,10 +215,11 @@ mod tests {
         assert!(!cache.is_of(&symbols));
         let told = symbols.intern_labels(&Labels::from_pairs([("n", "5")])).unwrap();
         let untold = vec![symbols.intern("a").unwrap(), symbols.intern("b").unwrap()];
-        let refused = (key(5), Fresh::Refused { reason: RefusalReason::TooManyLabels, told, untold });
+        let refused =
+            (key(5), Fresh::Refused { sender: SymbolId::EMPTY, reason: RefusalReason::TooManyLabels, told, untold });
         cache.take(&symbols, vec![series(&symbols, 3), refused, series(&symbols, 4), series(&symbols, 3)]);
         assert!(cache.is_of(&symbols) && cache.len() == 3);
-        for (n, expected) in [(3, Some("3")), (4, Some("4")), (5, Some("too-many-labels 2 n 5 a b")), (6, None)] {
+        for (n, expected) in [(3, Some("three3")), (4, Some("4")), (5, Some("too-many-labels 2 n 5 a b")), (6, None)] {
             assert_eq!(found(&cache, &symbols, n).as_deref(), expected, "{n}");
         }
         let in_order: Vec<LabelsKey> = (0..4).filter_map(|place| cache.at(place)).map(|(key, _)| key).collect();

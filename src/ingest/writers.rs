@@ -68,7 +68,10 @@ mod tests {
     fn writers_are_bounded_and_go_with_their_table() {
         let (old, new) = (SymbolTable::new(1 << 20), SymbolTable::new(1 << 20));
         let writers = Writers::default();
-        let kept = || (writers.0.lock().writers.len(), writers.0.lock().bytes);
+        let kept = || {
+            let kept = writers.0.lock();
+            (kept.writers.len(), kept.bytes)
+        };
         (0..2 * KEPT_MAX).for_each(|_| writers.give_back(&old, written(&old)));
         let one = written(&old).memory_bytes();
         assert_eq!(kept(), (KEPT_MAX, KEPT_MAX * one));

@@ -7,6 +7,7 @@ pub mod labels;
 pub mod matcher;
 pub mod progress;
 pub mod sample;
+pub mod tenant;
 pub mod time;
 pub mod window;
 
@@ -15,4 +16,5 @@ pub use labels::{Label, Labels, METRIC_NAME, SeriesId, Tenant};
 pub use matcher::{MatchOp, Matcher, Selector};
 pub use progress::{LogTime, Offset, PartitionId, Position};
 pub use sample::{STALE_NAN, Sample, is_stale};
+pub use tenant::{TENANT_HEADER, TenantMalformed, tenant_of_header};
 pub use time::{Clock, Timestamp};

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::assembly::Node;
 use super::{metrics, status};
+use crate::model::{TENANT_HEADER, tenant_of_header};
 use crate::proxy::pages;
 use crate::proxy::params::{FORM_BYTES_MAX, Params};
 use crate::proxy::{json, upstream::Incoming};
@@ -117,10 +118,10 @@ fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -
         "/prefold/api/v1/views" => pages::views(&node.proxy),
         "/prefold/api/v1/jobs" => pages::jobs(&node.proxy),
         "/prefold/api/v1/senders" => senders(node),
-        "/prefold/api/v1/explain" => {
-            let tenant = headers.get("X-Scope-OrgID").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            pages::explained(&node.proxy, &Params::parse(query.unwrap_or_default(), b""), tenant)
-        }
+        "/prefold/api/v1/explain" => match tenant_of_header(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes)) {
+            Ok(tenant) => pages::explained(&node.proxy, &Params::parse(query.unwrap_or_default(), b""), &tenant),
+            Err(malformed) => json::bad_data(&malformed.to_string()),
+        },
         _ => json::error(
             StatusCode::NOT_FOUND,
             "not_found",

@@ -99,7 +99,7 @@ fn start(node: &Node, configs: &[ScrapeConfig]) -> Result<Scraper, String> {
         .map_err(|error| format!("cannot make the scraper's client: {error}"))?;
     let sink = Arc::new(GatewaySink(Arc::clone(&node.gateway)));
     let observer: Arc<dyn ScrapeObserver> = Arc::clone(&node.scrape_counters) as Arc<dyn ScrapeObserver>;
-    Scraper::start(configs, sink, Arc::clone(&node.clock), client, observer)
+    Scraper::start(configs, sink, Arc::clone(&node.clock), client, observer, *node.gateway.limits())
 }
 
 fn itself(own: SocketAddr) -> ScrapeConfig {

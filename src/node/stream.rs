@@ -50,6 +50,7 @@ pub struct StreamStatus {
 pub struct ViewProgress {
     pub newest: Emitted,
     pub not_counted: u64,
+    pub conflicting: u64,
 }
 
 /// The running stream. Dropping it stops it.

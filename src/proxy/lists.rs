@@ -18,7 +18,7 @@ use super::Proxy;
 use super::json::{self, Notes};
 use super::params::Params;
 use super::upstream::{Incoming, Purpose};
-use crate::model::{Labels, METRIC_NAME, Selector, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Selector, Tenant, Timestamp};
 use crate::plan::CatalogEntry;
 use crate::promql::{ExprKind, parse};
 use crate::store::ReadLimits;
@@ -94,7 +94,7 @@ where
 
 /// Which series a request is about.
 struct Wanted {
-    tenant: String,
+    tenant: Tenant,
     selectors: Vec<Selector>,
     /// Inclusive.
     from: Timestamp,
@@ -108,9 +108,8 @@ impl Wanted {
     /// # Errors
     /// Prometheus' text for a parameter that is wrong.
     fn new(proxy: &Proxy, incoming: &Incoming, params: &Params) -> Result<Wanted, String> {
-        let tenant = incoming.headers.get("X-Scope-OrgID").and_then(|value| value.to_str().ok()).unwrap_or_default();
         Ok(Wanted {
-            tenant: tenant.to_owned(),
+            tenant: incoming.tenant().map_err(|malformed| malformed.to_string())?,
             selectors: params.all("match[]").map(selector).collect::<Result<_, String>>()?,
             from: params.instant("start", Timestamp::MIN)?,
             to: params.instant("end", Timestamp::MAX)?,

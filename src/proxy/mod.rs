@@ -165,6 +165,9 @@ impl Proxy {
     pub async fn handle(self: &Arc<Self>, incoming: Incoming) -> Response {
         let path = incoming.path.split('?').next().unwrap_or_default().to_owned();
         let Some(endpoint) = endpoint(&path) else { return not_found(&path) };
+        if let Err(malformed) = incoming.tenant() {
+            return json::bad_data(&malformed.to_string());
+        }
         if !matches!(incoming.method, Method::GET | Method::POST) {
             return json::error(StatusCode::METHOD_NOT_ALLOWED, "bad_data", "only GET and POST are answered here");
         }

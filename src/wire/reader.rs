@@ -143,8 +143,13 @@ impl<'a> Reader<'a> {
     /// The length-delimited value that begins here, as text.
     #[inline]
     pub(super) fn text(&mut self) -> Result<&'a str, WireError> {
-        let inner = self.message()?;
-        std::str::from_utf8(inner.rest()).map_err(|e| WireError::new(inner.at + e.valid_up_to(), Problem::NotUtf8))
+        self.message()?.as_text()
+    }
+
+    /// What is left of this message, as text.
+    #[inline]
+    pub(super) fn as_text(self) -> Result<&'a str, WireError> {
+        std::str::from_utf8(self.rest()).map_err(|e| WireError::new(self.at + e.valid_up_to(), Problem::NotUtf8))
     }
 
     fn fixed64(&mut self) -> Result<u64, WireError> {

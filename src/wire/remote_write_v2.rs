@@ -34,7 +34,7 @@ const METADATA: u32 = key(5, DELIMITED);
 /// Series are known to be well formed only once read: whoever must take a request as a whole or not at all reads it to
 /// the end before acting on any of it.
 pub struct Request<'a> {
-    symbols: Vec<&'a str>,
+    symbols: Vec<&'a [u8]>,
     reader: Reader<'a>,
     /// The label references, samples and start timestamps of the series last read, within the bounds of [`wire`](super).
     references: Vec<u32>,
@@ -45,9 +45,11 @@ pub struct Request<'a> {
 /// One series of a request; lives until the next one is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'r, 'a> {
-    symbols: &'r [&'a str],
-    /// Symbol numbers, name and value by turns: an even count, each below the number of symbols.
+    symbols: &'r [&'a [u8]],
+    /// Symbol numbers, name and value by turns.
     pub label_references: &'r [u32],
+    /// Whether they come in pairs and name symbols there are; else the series has no labels that can be read.
+    pub references_fit: bool,
     /// In the order in which they were sent.
     pub samples: &'r [Sample],
     /// One for each sample, in milliseconds since the epoch, 0 when not known; none when no sample has one.
@@ -68,7 +70,7 @@ impl<'a> Request<'a> {
         while !reader.is_done() {
             let field_at = reader;
             match reader.key()? {
-                SYMBOLS => push_symbol(&mut symbols, &mut reader)?,
+                SYMBOLS => push_symbol(&mut symbols, &mut reader, |symbol| Ok(symbol.rest()))?,
                 SERIES => {
                     first_series.get_or_insert(field_at);
                     reader.message()?;
@@ -84,16 +86,15 @@ impl<'a> Request<'a> {
         Ok(Request { symbols, reader, references: Vec::new(), samples: Vec::new(), starts: Vec::new() })
     }
 
-    /// The symbol table; its first entry, if it has any, is the empty string.
-    pub fn symbols(&self) -> &[&'a str] {
+    /// The symbol table; its first entry, if it has any, is the empty string. Others need not be UTF-8.
+    pub fn symbols(&self) -> &[&'a [u8]] {
         &self.symbols
     }
 
     /// The next series, or none at the end of the request.
     ///
     /// # Errors
-    /// The series is malformed, exceeds a bound of [`wire`](super), or its label references are odd in number or point
-    /// beyond the symbols.
+    /// The series is malformed or exceeds a bound of [`wire`](super).
     pub fn next_series(&mut self) -> Result<Option<Series<'_, 'a>>, WireError> {
         while !self.reader.is_done() {
             match self.reader.key()? {
@@ -109,7 +110,6 @@ impl<'a> Request<'a> {
     }
 
     fn series(&mut self, mut body: Reader<'a>) -> Result<Series<'_, 'a>, WireError> {
-        let whole = body;
         self.references.clear();
         self.samples.clear();
         self.starts.clear();
@@ -136,10 +136,10 @@ impl<'a> Request<'a> {
                 other => body.skip(other, &[1, 2, 3, 4, 5])?,
             }
         }
-        check_references(&self.references, self.symbols.len(), whole.at())?;
         Ok(Series {
             symbols: &self.symbols,
             label_references: &self.references,
+            references_fit: check_references(&self.references, self.symbols.len(), 0).is_ok(),
             samples: &self.samples,
             start_timestamps: (any_start != 0).then_some(&self.starts),
             exemplars,
@@ -148,27 +148,33 @@ impl<'a> Request<'a> {
     }
 }
 
-impl<'r, 'a> Series<'r, 'a> {
+impl<'a> Series<'_, 'a> {
     /// Names and values in the order in which they were sent; they may be unsorted, doubled or empty.
-    pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'r, 'a> {
-        let symbols = self.symbols;
-        // In range: checked when the series was read.
-        let text = move |reference: u32| symbols[reference as usize];
-        self.label_references.chunks_exact(2).map(move |pair| (text(pair[0]), text(pair[1])))
+    ///
+    /// # Errors
+    /// The references are odd in number or point beyond the symbols, or one of theirs is not UTF-8.
+    pub fn labels(&self) -> Result<Vec<(&'a str, &'a str)>, WireError> {
+        check_references(self.label_references, self.symbols.len(), 0)?;
+        let text = |reference: u32| Reader::new(self.symbols[reference as usize]).as_text();
+        self.label_references.chunks_exact(2).map(|pair| Ok((text(pair[0])?, text(pair[1])?))).collect()
     }
 }
 
 /// Reads a field `symbols` whose key was just read.
 #[inline]
-pub(super) fn push_symbol<'a>(symbols: &mut Vec<&'a str>, reader: &mut Reader<'a>) -> Result<(), WireError> {
+pub(super) fn push_symbol<'a, T>(
+    symbols: &mut Vec<T>,
+    reader: &mut Reader<'a>,
+    read: impl Fn(Reader<'a>) -> Result<T, WireError>,
+) -> Result<(), WireError> {
     if symbols.len() == SYMBOLS_MAX {
         return reader.error(Problem::TooMany { what: "symbols", max: SYMBOLS_MAX });
     }
-    let symbol = reader.text()?;
-    if symbols.is_empty() && !symbol.is_empty() {
+    let symbol = reader.message()?;
+    if symbols.is_empty() && !symbol.is_done() {
         return reader.error(Problem::FirstSymbolNotEmpty);
     }
-    symbols.push(symbol);
+    symbols.push(read(symbol)?);
     Ok(())
 }
 

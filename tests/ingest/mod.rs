@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prefold::ingest::gateway::{Gateway, GatewayOptions, Origin, Protocol, WriteError};
+use prefold::ingest::limits::{RefusalReason, SeriesLimits};
 use prefold::log::{AppendError, EmbeddedLog, EmbeddedOptions, Log, ReadFrom};
 use prefold::model::{Clock, Labels, Sample, Tenant, Timestamp};
 use prefold::wire::proto::remote_write_v2 as v2;
 use prefold::wire::record::Record;
-use prefold::wire::{remote_write_v1, snappy};
+use prefold::wire::{remote_write_v1, remote_write_v2, snappy};
 use prost::Message;
 
 struct StandingClock;
@@ -87,6 +88,142 @@ async fn samples_of_remote_write_1_have_no_start_timestamp() {
     let body = remote_write_v1::encode(&[(labels, vec![Sample { t: Timestamp(5000), v: 1.0 }])]);
     let expected = vec![("a".to_owned(), vec![(5000, 1.0, 0)])];
     assert_eq!(kept(&[(Protocol::V1, body)]).await, expected);
+}
+
+/// A gateway over a log of its own.
+struct World {
+    gateway: Gateway,
+    log: Arc<dyn Log>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new(options: GatewayOptions) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
+        let log: Arc<dyn Log> =
+            Arc::new(EmbeddedLog::open(folder.path(), EmbeddedOptions::new(Arc::clone(&clock))).unwrap());
+        World { gateway: Gateway::new(Arc::clone(&log), clock, options), log, _folder: folder }
+    }
+
+    /// Sender and labels of each series, and sender, labels and reason of each refusal, in the log's order.
+    fn read(&self) -> Vec<String> {
+        let (mut reader, mut records) = (self.log.reader(ReadFrom::Beginning).unwrap(), Vec::new());
+        while reader.read(&mut records, 1 << 20, Duration::ZERO).unwrap() > 0 {}
+        let mut read = Vec::new();
+        for record in records.iter().filter(|record| !record.is_tick()) {
+            let record = Record::parse(&record.payload).unwrap();
+            let sender = record.sender();
+            read.extend(record.series().map(|series| format!("{sender}: {:?}", series.labels().unwrap())));
+            read.extend(record.refusals().map(|one| format!("{sender}: {} {:?}", one.reason(), one.labels().unwrap())));
+        }
+        read
+    }
+}
+
+fn of(pairs: &[(&str, &str)]) -> (Labels, Vec<Sample>) {
+    (Labels::from_pairs(pairs.iter().copied()), vec![Sample { t: Timestamp(5000), v: 1.0 }])
+}
+
+/// A relay mixes what several senders sent; the label that tells them apart may be one that is dropped.
+#[tokio::test]
+async fn a_request_is_split_by_the_senders_that_labels_name() {
+    let (sender_labels, drop_labels) = (vec!["cluster".to_owned(), "pod".to_owned()], vec!["pod".to_owned()]);
+    let options = GatewayOptions { sender_labels, drop_labels, senders_max: 3, ..GatewayOptions::default() };
+    let world = World::new(options);
+    let origin = |named| Origin { tenant: Tenant::from(""), sender: "relay".into(), named };
+    let series = [
+        of(&[("__name__", "a"), ("cluster", "c1"), ("pod", "p")]),
+        of(&[("__name__", "b"), ("cluster", "c1"), ("pod", "p")]),
+        of(&[("__name__", "c"), ("cluster", "c2")]),
+        of(&[("__name__", "d")]),
+        of(&[("__name__", "e"), ("cluster", "c1"), ("pod", "p")]),
+        of(&[("__name__", "f"), ("cluster", "c2"), ("x", &"x".repeat(20_000))]),
+    ];
+    let mut expected = [
+        r#"c1/p: a{cluster="c1"}"#,
+        r#"c1/p: b{cluster="c1"}"#,
+        r#"c1/p: e{cluster="c1"}"#,
+        r#"c2: c{cluster="c2"}"#,
+        r#"c2: label-value-too-long f{cluster="c2"}"#,
+        "relay: d",
+    ];
+    expected.sort_unstable();
+    let mut before = 0;
+    // The second time every series is known; the versions know apart.
+    for (protocol, body) in [
+        (Protocol::V1, remote_write_v1::encode(&series)),
+        (Protocol::V1, remote_write_v1::encode(&series)),
+        (Protocol::V2, remote_write_v2::encode(&series)),
+        (Protocol::V2, remote_write_v2::encode(&series)),
+    ] {
+        let written = world.gateway.write(&origin(false), protocol, &snappy::compress(&body), 1 << 20).await.unwrap();
+        assert_eq!((written.samples, written.refused.len()), (5, 1));
+        let mut read = world.read().split_off(before);
+        before += read.len();
+        read.sort_unstable();
+        assert_eq!(read, expected, "{protocol:?}");
+    }
+    // A header goes before labels.
+    let body = snappy::compress(&remote_write_v1::encode(&series));
+    world.gateway.write(&origin(true), Protocol::V1, &body, 1 << 20).await.unwrap();
+    assert!(world.read()[before..].iter().all(|line| line.starts_with("relay: ")));
+    // One more sender than may write: all of the request comes again.
+    let more = [series[0].clone(), of(&[("__name__", "a"), ("cluster", "c3")])];
+    let before = world.read().len();
+    let body = snappy::compress(&remote_write_v1::encode(&more));
+    let refused = world.gateway.write(&origin(false), Protocol::V1, &body, 1 << 20).await.unwrap_err();
+    assert!(matches!(refused, WriteError::NotAdmitted(_)), "{refused}");
+    assert_eq!(world.read().len(), before);
+}
+
+/// What is scraped is treated as what is written.
+#[tokio::test]
+async fn labels_are_dropped_from_scraped_series_and_limits_hold_for_them() {
+    let limits = SeriesLimits { labels_per_series_max: 2, ..SeriesLimits::default() };
+    let world = World::new(GatewayOptions { limits, drop_labels: vec!["zone".to_owned()], ..GatewayOptions::default() });
+    let scraped = [
+        of(&[("__name__", "a"), ("zone", "z")]),
+        of(&[("__name__", "b"), ("job", "j"), ("zone", "z")]),
+        of(&[("__name__", "c"), ("job", "j"), ("x", "1")]),
+    ];
+    let scraped: Vec<(Labels, Sample)> = scraped.into_iter().map(|(labels, samples)| (labels, samples[0])).collect();
+    let origin = Origin { tenant: Tenant::from(""), sender: "scrape:j".into(), named: true };
+    world.gateway.deliver(&origin, &scraped).await.unwrap();
+    let mut read = world.read();
+    read.sort_unstable();
+    let expected = ["scrape:j: a", r#"scrape:j: b{job="j"}"#, r#"scrape:j: too-many-labels c{job="j"}"#];
+    assert_eq!(read, expected);
+    assert_eq!(world.gateway.counters().refused(RefusalReason::TooManyLabels), 1);
+}
+
+/// Series of 2.0 whose labels cannot be read are refused each by itself.
+#[tokio::test]
+async fn a_bad_reference_or_text_refuses_its_series_and_no_other() {
+    let world = World::new(GatewayOptions::default());
+    let request = |references: &[&[u32]]| {
+        let samples = || vec![v2::Sample { value: 1.0, timestamp: 5000, start_timestamp: 0 }];
+        let timeseries = references.iter().map(|refs| v2::TimeSeries {
+            labels_refs: refs.to_vec(),
+            samples: samples(),
+            ..v2::TimeSeries::default()
+        });
+        let symbols = ["", "__name__", "up", "n", "ab"].map(String::from).to_vec();
+        let mut body = v2::Request { symbols, timeseries: timeseries.collect() }.encode_to_vec();
+        // The last symbol becomes no UTF-8.
+        let at = body.windows(2).position(|two| two == b"ab").unwrap();
+        body[at] = 0xff;
+        body
+    };
+    let body = request(&[&[1, 2], &[1, 9], &[1, 2, 3, 4], &[1, 2, 3], &[1, 2, 3, 2]]);
+    let origin = Origin { tenant: Tenant::from(""), sender: "s".into(), named: true };
+    for _ in 0..2 {
+        let written = world.gateway.write(&origin, Protocol::V2, &snappy::compress(&body), 1 << 20).await.unwrap();
+        assert_eq!((written.samples, &*written.refused), (2, &[(RefusalReason::LabelsMalformed, 3)][..]));
+    }
+    let mut read = world.read();
+    read.sort_unstable();
+    assert_eq!(read, ["s: up", "s: up", r#"s: up{n="up"}"#, r#"s: up{n="up"}"#]);
 }
 
 /// A body that was read and that the log then did not take may have held anything.

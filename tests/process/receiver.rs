@@ -330,7 +330,7 @@ async fn bodies_in_flight_have_one_bound() {
     let mut stalled = Vec::new();
     for _ in 0..3 {
         let raw = Raw::open(address).await;
-        raw.send(HEAD.replace("1000", "1000000").as_bytes()).await;
+        raw.send(HEAD.replace("1000", "1048576").as_bytes()).await;
         raw.send(&vec![0; 900_000]).await;
         stalled.push(raw);
     }

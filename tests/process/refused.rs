@@ -84,6 +84,29 @@ async fn native_histograms_uncover_their_views_where_they_would_count() {
     check("native histograms", native, |t| spans(&[("all", &[(t - 7_000, t + 5_000)])])).await;
 }
 
+/// A name that cannot be read would be the tenant with the empty name.
+#[tokio::test]
+async fn a_tenant_whose_name_cannot_be_read_is_refused_everywhere() {
+    let home = Home::new(&[("mine.json", JOB)], "");
+    let running = home.start().await;
+    let tenant = ("X-Scope-OrgID", "\u{e9}");
+    let good = body_v1(&counted("good"));
+    for (method, path) in [
+        ("POST", "/api/v1/write"),
+        ("GET", "/api/v1/query?query=1"),
+        ("GET", "/api/v1/query_range?query=1&start=1&end=2&step=1"),
+        ("GET", "/api/v1/labels"),
+        ("GET", "/api/v1/series?match[]=up"),
+        ("GET", "/prefold/api/v1/explain?query=up"),
+    ] {
+        let answer = running.request(method, path, &[tenant], good.clone()).await;
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert!(answer.text.contains("tenant-malformed: X-Scope-OrgID"), "{path}: {answer:?}");
+    }
+    assert_eq!(running.metric("prefold_ingest_samples_total").await, 0.0);
+    assert_eq!(running.metric("prefold_ingest_refused_total{reason=\"tenant-malformed\"}").await, 1.0);
+}
+
 /// The views' `refused` spans, one each, begin at `from - max_delay` and end at `to + window`, with log times of the bodies
 /// between those given.
 #[track_caller]

@@ -206,7 +206,7 @@ fn remote_write_2_reads_the_same(record: &[u8], series: &[(Labels, Vec<(Sample, 
     let mut request = remote_write_v2::Request::new(record).expect("a request");
     for (labels, samples) in series {
         let read = request.next_series().expect("well formed").expect("as many series");
-        assert_eq!(Labels::from_pairs(read.labels()), *labels);
+        assert_eq!(Labels::from_pairs(read.labels().expect("readable")), *labels);
         assert_eq!(read.samples, split(samples).0);
     }
     assert!(matches!(request.next_series(), Ok(None)));

@@ -23,11 +23,17 @@ type Content = (Vec<String>, Vec<Series>);
 
 fn ours(bytes: &[u8]) -> Result<Content, WireError> {
     let mut request = Request::new(bytes)?;
-    let symbols: Vec<String> = request.symbols().iter().map(|symbol| symbol.to_string()).collect();
+    let symbols: Vec<String> = request.symbols().iter().map(|symbol| String::from_utf8_lossy(symbol).into_owned()).collect();
     let mut read = Vec::new();
     while let Some(series) = request.next_series()? {
-        let pairs = series.label_references.chunks(2).map(|pair| (&*symbols[pair[0] as usize], &*symbols[pair[1] as usize]));
-        assert!(series.labels().eq(pairs));
+        match series.labels() {
+            Ok(labels) => {
+                let pairs = series.label_references.chunks(2);
+                let pairs = pairs.map(|pair| (&*symbols[pair[0] as usize], &*symbols[pair[1] as usize]));
+                assert!(series.references_fit && labels.into_iter().eq(pairs));
+            }
+            Err(error) => assert_eq!(series.references_fit, *error.problem() == Problem::NotUtf8, "{error}"),
+        }
         assert!(series.start_timestamps.is_none_or(|starts| starts.len() == series.samples.len()));
         let start = |index| series.start_timestamps.map_or(0, |starts: &[i64]| starts[index]);
         let samples = series.samples.iter().enumerate();
@@ -56,12 +62,7 @@ fn theirs(bytes: &[u8]) -> Option<Content> {
 fn stricter(problem: &Problem) -> bool {
     matches!(
         problem,
-        Problem::Group { .. }
-            | Problem::OtherProtocol { .. }
-            | Problem::TooMany { .. }
-            | Problem::FirstSymbolNotEmpty
-            | Problem::ReferencesOdd { .. }
-            | Problem::ReferenceOutOfRange { .. }
+        Problem::Group { .. } | Problem::OtherProtocol { .. } | Problem::TooMany { .. } | Problem::FirstSymbolNotEmpty
     )
 }
 
@@ -154,14 +155,21 @@ fn no_damage_goes_unnoticed_that_prost_notices_differently() {
 fn what_the_protocol_forbids_is_refused() {
     let empty = || text(4, "");
     let series = |references: &[u64]| (5, Value::Message(vec![(1, Value::Packed(references.to_vec()))]));
-    let refused = [
-        (vec![text(4, "a")], Problem::FirstSymbolNotEmpty),
+    let nameless = ours(&Layout(0).encode(&[text(4, "a")])).unwrap_err();
+    assert_eq!(*nameless.problem(), Problem::FirstSymbolNotEmpty);
+    // One series without labels is no reason to refuse the others.
+    let not_text = (4, Value::Bytes(vec![0xff]));
+    let one_refused = [
         (vec![empty(), series(&[0])], Problem::ReferencesOdd { count: 1 }),
         (vec![empty(), series(&[0, 1])], Problem::ReferenceOutOfRange { reference: 1, symbols: 1 }),
         (vec![series(&[0, 0])], Problem::ReferenceOutOfRange { reference: 0, symbols: 0 }),
+        (vec![empty(), not_text, series(&[0, 1])], Problem::NotUtf8),
     ];
-    for (fields, expected) in refused {
-        assert_eq!(*ours(&Layout(0).encode(&fields)).unwrap_err().problem(), expected);
+    for (fields, expected) in one_refused {
+        let bytes = Layout(0).encode(&[fields, vec![series(&[])]].concat());
+        let mut request = Request::new(&bytes).unwrap();
+        assert_eq!(*request.next_series().unwrap().unwrap().labels().unwrap_err().problem(), expected);
+        assert_eq!(request.next_series().unwrap().unwrap().labels(), Ok(vec![]));
     }
     let accepted = [vec![], vec![series(&[])], vec![series(&[0, 1]), empty(), text(4, "a")]];
     for fields in accepted {

@@ -10,14 +10,25 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format a Content-Type names. A target that sends none is taken to speak Prometheus' text format.
+    /// The format a Content-Type names, or where it names none that is read here, the fallback.
     ///
     /// # Errors
-    /// Names a type that is not read here, and what the target should send.
-    pub fn from_content_type(content_type: Option<&str>) -> Result<Format, String> {
-        let Some(content_type) = content_type.map(str::trim).filter(|text| !text.is_empty()) else {
-            return Ok(Format::PrometheusText);
-        };
+    /// Without a fallback names what the target sent, and what it should send.
+    pub fn from_content_type(content_type: Option<&str>, fallback: Option<Format>) -> Result<Format, String> {
+        let content_type = content_type.map(str::trim).unwrap_or_default();
+        Format::named(content_type).or(fallback).ok_or_else(|| {
+            let found = match content_type {
+                "" => "the target sends no Content-Type".to_owned(),
+                other => format!("Content-Type {other:?} is not read here"),
+            };
+            format!(
+                "{found}: it must answer with text/plain; version=0.0.4 or application/openmetrics-text; version=1.0.0, or \
+                 the job must say what it is with fallback_scrape_protocol"
+            )
+        })
+    }
+
+    fn named(content_type: &str) -> Option<Format> {
         let mut parts = content_type.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let version = parts
@@ -25,12 +36,9 @@ impl Format {
             .find(|(name, _)| name.trim().eq_ignore_ascii_case("version"))
             .map(|(_, value)| value.trim().trim_matches('"'));
         match (media.as_str(), version) {
-            ("text/plain", _) => Ok(Format::PrometheusText),
-            ("application/openmetrics-text", None | Some("0.0.1" | "1.0.0")) => Ok(Format::OpenMetrics),
-            _ => Err(format!(
-                "Content-Type {content_type:?} is not read here: the target must answer with text/plain; version=0.0.4 or \
-                 application/openmetrics-text; version=1.0.0"
-            )),
+            ("text/plain", _) => Some(Format::PrometheusText),
+            ("application/openmetrics-text", None | Some("0.0.1" | "1.0.0")) => Some(Format::OpenMetrics),
+            _ => None,
         }
     }
 }
@@ -42,8 +50,8 @@ mod tests {
     #[test]
     fn the_content_type_decides() {
         for (text, expected) in [
-            (None, Some(Format::PrometheusText)),
-            (Some(""), Some(Format::PrometheusText)),
+            (None, None),
+            (Some(""), None),
             (Some("text/plain"), Some(Format::PrometheusText)),
             (Some("text/plain; version=0.0.4; charset=utf-8; escaping=underscores"), Some(Format::PrometheusText)),
             (Some("Text/Plain;charset=utf-8"), Some(Format::PrometheusText)),
@@ -55,9 +63,15 @@ mod tests {
             (Some("application/json; schema=\"prometheus/telemetry\"; version=0.0.2"), None),
             (Some("text/html; charset=utf-8"), None),
         ] {
-            match (Format::from_content_type(text), expected) {
+            let fallback = Format::from_content_type(text, Some(Format::OpenMetrics));
+            assert_eq!(fallback, Ok(expected.unwrap_or(Format::OpenMetrics)), "{text:?}");
+            match (Format::from_content_type(text, None), expected) {
                 (Ok(format), Some(expected)) => assert_eq!(format, expected, "{text:?}"),
-                (Err(reason), None) => assert!(reason.contains(&format!("{:?}", text.unwrap_or(""))), "{reason}"),
+                (Err(reason), None) => {
+                    let named =
+                        text.filter(|text| !text.is_empty()).map_or("no Content-Type".to_owned(), |t| format!("{t:?}"));
+                    assert!(reason.contains(&named) && reason.contains("fallback_scrape_protocol"), "{reason}");
+                }
                 (got, _) => panic!("{text:?}: {got:?}"),
             }
         }

@@ -11,8 +11,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAcces
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::config_values::{Bytes, Millis};
+use super::config_values::{Bytes, Millis, TextProtocol};
 use super::target::Target;
+use crate::ingest::exposition::Format;
 use crate::model::time::format_duration;
 
 /// `scrape_interval` when it is not given.
@@ -25,7 +26,7 @@ pub const TIMEOUT_DEFAULT_MS: i64 = 10_000;
 pub const BODY_BYTES_DEFAULT: u64 = 50 << 20;
 
 /// Keys of Prometheus that are not supported, besides those that end in `_sd_configs`.
-const UNSUPPORTED: [&str; 30] = [
+const UNSUPPORTED: [&str; 29] = [
     "always_scrape_classic_histograms",
     "authorization",
     "basic_auth",
@@ -35,7 +36,6 @@ const UNSUPPORTED: [&str; 30] = [
     "enable_compression",
     "enable_http2",
     "extra_scrape_metrics",
-    "fallback_scrape_protocol",
     "follow_redirects",
     "http_headers",
     "keep_dropped_targets",
@@ -116,6 +116,8 @@ pub struct ScrapeConfig {
     pub label_value_length_limit: usize,
     /// `body_size_limit`: bytes of a body, decompressed.
     pub body_bytes_max: u64,
+    /// `fallback_scrape_protocol`: what a body is whose Content-Type does not say it.
+    pub fallback: Option<Format>,
 }
 
 impl ScrapeConfig {
@@ -137,6 +139,7 @@ impl ScrapeConfig {
             label_name_length_limit: 0,
             label_value_length_limit: 0,
             body_bytes_max: BODY_BYTES_DEFAULT,
+            fallback: None,
         }
     }
 }
@@ -174,6 +177,8 @@ struct Keys {
     label_value_length_limit: usize,
     #[serde(default)]
     body_size_limit: Option<Bytes>,
+    #[serde(default)]
+    fallback_scrape_protocol: Option<TextProtocol>,
 }
 
 impl TryFrom<Keys> for ScrapeConfig {
@@ -197,6 +202,7 @@ impl TryFrom<Keys> for ScrapeConfig {
             label_limit: keys.label_limit,
             label_name_length_limit: keys.label_name_length_limit,
             label_value_length_limit: keys.label_value_length_limit,
+            fallback: keys.fallback_scrape_protocol.map(|protocol| protocol.0),
             body_bytes_max: keys.body_size_limit.map(|size| size.0).filter(|size| *size > 0).unwrap_or(BODY_BYTES_DEFAULT),
         };
         config.check()?;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::ingest::exposition::Format;
 use crate::model::time::parse_duration;
 
 /// A duration in milliseconds.
@@ -55,5 +56,22 @@ impl<'de> Deserialize<'de> for Bytes {
             }
         }
         deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A scrape protocol by Prometheus' name for it, as far as it is read here.
+pub struct TextProtocol(pub Format);
+
+impl<'de> Deserialize<'de> for TextProtocol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TextProtocol, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "PrometheusText0.0.4" | "PrometheusText1.0.0" => Ok(TextProtocol(Format::PrometheusText)),
+            "OpenMetricsText0.0.1" | "OpenMetricsText1.0.0" => Ok(TextProtocol(Format::OpenMetrics)),
+            _ => Err(D::Error::custom(format!(
+                "fallback_scrape_protocol {text:?} is not read here: use PrometheusText0.0.4, PrometheusText1.0.0, \
+                 OpenMetricsText0.0.1 or OpenMetricsText1.0.0"
+            ))),
+        }
     }
 }

@@ -47,7 +47,7 @@ async fn exchange(client: &Client, target: &Target) -> Result<Fetched, String> {
         return Err(format!("server returned HTTP status {}", response.status()));
     }
     let content_type = response.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let format = Format::from_content_type(content_type.as_deref())?;
+    let format = Format::from_content_type(content_type.as_deref(), target.config.fallback)?;
     let body_is_whole = ends_by_itself(response.version(), response.headers());
     let body = read_body(response, target.config.body_bytes_max).await?;
     Ok(Fetched { body, format, body_is_whole })

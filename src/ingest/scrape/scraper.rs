@@ -12,6 +12,7 @@ use super::series::SeriesCache;
 use super::sink::{SampleSink, ScrapeObserver};
 use super::target::Target;
 use super::worker::{End, Shared, TargetStatus, Worker};
+use crate::ingest::limits::SeriesLimits;
 use crate::model::Clock;
 
 /// A handle on all targets' tasks. Dropped without [`Scraper::stop`], it ends them as a crash would: without markers.
@@ -52,9 +53,10 @@ impl Scraper {
         clock: Arc<dyn Clock>,
         client: reqwest::Client,
         observer: Arc<dyn ScrapeObserver>,
+        limits: SeriesLimits,
     ) -> Result<Scraper, String> {
         let targets = Target::of_configs(configs)?;
-        let shared = Arc::new(Shared { sink, clock, client, observer });
+        let shared = Arc::new(Shared { sink, clock, client, observer, limits });
         let running = targets.into_iter().map(|target| spawn(&shared, target, None)).collect();
         Ok(Scraper { shared, running: Mutex::new(running), changing: tokio::sync::Mutex::new(()) })
     }

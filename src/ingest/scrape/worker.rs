@@ -16,6 +16,7 @@ use super::series::SeriesCache;
 use super::sink::{SampleBatch, SampleSink, ScrapeObserver, ScrapeOutcome};
 use super::target::Target;
 use crate::ingest::exposition::{Limits, parse};
+use crate::ingest::limits::SeriesLimits;
 use crate::model::{Clock, Labels, Sample, Tenant, Timestamp, is_stale};
 
 /// How often a batch is delivered before it is given up.
@@ -36,6 +37,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub client: reqwest::Client,
     pub observer: Arc<dyn ScrapeObserver>,
+    /// What a series may look like, in this node.
+    pub limits: SeriesLimits,
 }
 
 /// How a target ends.
@@ -153,7 +156,8 @@ impl Worker {
         let mut outcome = ScrapeOutcome::default();
         let read = fetched.and_then(|fetched| {
             outcome.body_bytes = fetched.body.len() as u64;
-            aside(|| read_samples(&mut self.cache, &self.target, &fetched, at, &mut outcome))
+            let limits = parser_limits(&self.target.config, &self.shared.limits, fetched.body_is_whole);
+            aside(|| read_samples(&mut self.cache, &limits, &fetched, at, &mut outcome))
         });
         let (mut series, error) = match read {
             Ok(mut series) => {
@@ -245,15 +249,14 @@ impl Worker {
 /// Reads a body into series.
 fn read_samples(
     cache: &mut SeriesCache,
-    target: &Target,
+    limits: &Limits,
     fetched: &Fetched,
     at: Timestamp,
     outcome: &mut ScrapeOutcome,
 ) -> Result<Series, String> {
     let mut series = Vec::new();
     let mut refused = None;
-    let limits = parser_limits(&target.config, fetched.body_is_whole);
-    let summary = parse(&fetched.body, fetched.format, &limits, &mut |sample| {
+    let summary = parse(&fetched.body, fetched.format, limits, &mut |sample| {
         if refused.is_none() {
             match cache.observe(&sample, at) {
                 Ok(sample) => series.extend(sample),
@@ -267,14 +270,14 @@ fn read_samples(
     refused.map_or(Ok(series), Err)
 }
 
-/// The parser's limits, as far as a job's settings change them.
-fn parser_limits(config: &ScrapeConfig, body_is_whole: bool) -> Limits {
+/// The parser's limits: the node's, wider where a job's settings are.
+fn parser_limits(config: &ScrapeConfig, node: &SeriesLimits, body_is_whole: bool) -> Limits {
     let default = Limits::default();
     Limits {
         samples_max: if config.sample_limit > 0 { config.sample_limit } else { default.samples_max },
-        labels_per_sample_max: default.labels_per_sample_max.max(config.label_limit),
-        label_name_bytes_max: default.label_name_bytes_max.max(config.label_name_length_limit),
-        label_value_bytes_max: default.label_value_bytes_max.max(config.label_value_length_limit),
+        labels_per_sample_max: node.labels_per_series_max.max(config.label_limit),
+        label_name_bytes_max: node.label_name_bytes_max.max(config.label_name_length_limit),
+        label_value_bytes_max: node.label_value_bytes_max.max(config.label_value_length_limit),
         metadata_kept_max: 0,
         body_is_whole,
     }

@@ -6,8 +6,8 @@ use crate::node::assembly::Node;
 
 pub(super) fn families(node: &Node) -> Vec<Family> {
     let (mut finals, mut input, mut output, mut overdue) = (Values::new(), Values::new(), Values::new(), Values::new());
-    let (mut not_counted, mut bytes, mut comparisons, mut info, mut uncovered) =
-        (Values::new(), Values::new(), Values::new(), Values::new(), Values::new());
+    let (mut not_counted, mut conflicting) = (Values::new(), Values::new());
+    let (mut bytes, mut comparisons, mut info, mut uncovered) = (Values::new(), Values::new(), Values::new(), Values::new());
     for entry in node.proxy.catalog.load().in_force() {
         let labels = || vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string())];
         let with = |name, value: &str| [labels(), vec![(name, value.to_owned())]].concat();
@@ -24,6 +24,7 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             output.push((labels(), (progress.newest.output_series as f64).into()));
             overdue.push((labels(), (progress.newest.overdue as f64).into()));
             not_counted.push((labels(), (progress.not_counted as f64).into()));
+            conflicting.push((labels(), (progress.conflicting as f64).into()));
             bytes.push((labels(), (progress.newest.state_bytes as f64).into()));
         }
         let record = node.proxy.trust.record(entry.view.id);
@@ -49,6 +50,11 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         gauge("prefold_view_output_series", "Groups of the view; worry near limits.output_series.", output),
         gauge("prefold_view_overdue_series", "Live series whose next sample has not come; worry when it stays up.", overdue),
         counter("prefold_samples_not_counted", "Samples that came later than max_delay; worry when it grows.", not_counted),
+        counter(
+            "prefold_samples_conflicting",
+            "Samples of a series and time that had another value before; worry: one series has two sources.",
+            conflicting,
+        ),
         gauge("prefold_view_state_bytes", "An estimate of what the view's series take in memory.", bytes),
         counter(
             "prefold_view_comparisons",

@@ -92,7 +92,7 @@ impl Streaming {
 
     fn note_views(&self, closed: &Closed) {
         for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
-            let progress = ViewProgress { newest: *emitted, not_counted: 0 };
+            let progress = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };
             self.status.views.entry(emitted.view).or_insert(progress).newest = *emitted;
         }
     }

@@ -153,10 +153,11 @@ impl Streaming {
         self.status.log_time.store(self.main.log_time().0, Ordering::Relaxed);
         closed.outputs.iter().flat_map(|output| &output.folded).for_each(|folded| self.status.folded.note(folded));
         for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
-            let mut progress =
-                self.status.views.entry(emitted.view).or_insert(ViewProgress { newest: *emitted, not_counted: 0 });
+            let begun = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };
+            let mut progress = self.status.views.entry(emitted.view).or_insert(begun);
             progress.newest = *emitted;
             progress.not_counted += emitted.not_counted;
+            progress.conflicting += emitted.conflicting;
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::steps::{AtTheEdge, Survey};
-use crate::model::Timestamp;
+use crate::model::{TENANT_HEADER, Timestamp};
 use crate::plan::Catalog;
 use crate::promql::{Expr, parse};
 use crate::proxy::Proxy;
@@ -114,9 +114,9 @@ impl<'a> Asked<'a> {
         let original = judged(proxy, incoming, params, &query)?;
         let at_the_edge = at_the_edge(proxy, incoming, params);
         let catalog = proxy.catalog.load_full();
-        let tenant = header(incoming, "X-Scope-OrgID").unwrap_or_default();
+        let tenant = incoming.tenant().map_err(|malformed| Early::BadData(malformed.to_string()))?;
         let evaluation_interval_ms = proxy.options.evaluation_interval_ms;
-        let question = Question { expr: &original, tenant, time, evaluation_interval_ms };
+        let question = Question { expr: &original, tenant: &tenant, time, evaluation_interval_ms };
         let outcome = rewritten(proxy, &catalog, &question, range, at_the_edge);
         let non_counters = non_counters(&original);
         let deadline = began + timeout.unwrap_or(Duration::MAX).min(proxy.options.query_timeout);
@@ -157,7 +157,7 @@ fn judged(proxy: &Proxy, incoming: &Incoming, params: &Params, query: &str) -> R
     if proxy.upstream.is_some() && credentials && !proxy.options.clients_trusted {
         return Err(Early::Forward("client-authenticated", "the request carries credentials".to_owned()));
     }
-    if header("X-Scope-OrgID").is_some_and(|tenant| tenant.contains('|')) {
+    if header(TENANT_HEADER).is_some_and(|tenant| tenant.contains('|')) {
         return Err(Early::Forward("tenant-federation", "the request asks several tenants at once".to_owned()));
     }
     Ok(expr)

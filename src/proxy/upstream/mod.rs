@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::json;
-use crate::model::Timestamp;
+use crate::model::{TENANT_HEADER, Tenant, TenantMalformed, Timestamp, tenant_of_header};
 use crate::query::VectorPoint;
 
 pub use answers::RangeAnswer;
@@ -50,6 +50,16 @@ pub struct Incoming {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl Incoming {
+    /// Whose question it is.
+    ///
+    /// # Errors
+    /// When the name cannot be read.
+    pub fn tenant(&self) -> Result<Tenant, TenantMalformed> {
+        tenant_of_header(self.headers.get(TENANT_HEADER).map(|value| value.as_bytes()))
+    }
 }
 
 /// Headers that belong to one connection, or that the client library sets itself.
@@ -159,7 +169,7 @@ impl Upstream {
     ) -> Result<Vec<VectorPoint>, String> {
         let mut headers = HeaderMap::new();
         if let (false, Ok(value)) = (tenant.is_empty(), tenant.parse()) {
-            headers.insert("X-Scope-OrgID", value);
+            headers.insert(TENANT_HEADER, value);
         }
         let form = [("query", query.to_owned()), ("time", json::seconds(at))];
         let answer: answers::Answer<answers::VectorData> = self.ask(&headers, "/api/v1/query", &form, purpose).await?;

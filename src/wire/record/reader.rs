@@ -317,7 +317,7 @@ fn read_symbols(mut reader: Reader<'_>) -> Result<Vec<&str>, WireError> {
     let mut symbols = Vec::new();
     while !reader.is_done() {
         match reader.key()? {
-            SYMBOLS => push_symbol(&mut symbols, &mut reader)?,
+            SYMBOLS => push_symbol(&mut symbols, &mut reader, Reader::as_text)?,
             other => reader.skip(other, &[])?,
         }
     }

@@ -21,8 +21,10 @@ use crate::wire::remote_write_v2::SYMBOLS;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SymbolId(pub(super) u32);
 
-/// The empty string's number, in every table.
-pub(super) const EMPTY: SymbolId = SymbolId(0);
+impl SymbolId {
+    /// The empty string's, in every table.
+    pub const EMPTY: SymbolId = SymbolId(0);
+}
 
 const SYMBOLS_MAX: usize = 1 << 28;
 
@@ -245,7 +247,7 @@ mod tests {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "node")]);
         let interned = table.intern_labels(&labels).unwrap();
         assert_eq!(table.intern_labels(&labels), Ok(interned.clone()));
-        assert_eq!(table.intern(""), Ok(EMPTY));
+        assert_eq!(table.intern(""), Ok(SymbolId::EMPTY));
         assert_eq!(table.intern("up").unwrap(), interned.ids(&table).unwrap()[1]);
         assert_eq!(interned.labels(&table), Some(labels.clone()));
         let full = TableFull { bytes_max: 200 };

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::refusal::RefusedSeries;
-use super::symbols::{EMPTY, SymbolId, SymbolTable};
+use super::symbols::{SymbolId, SymbolTable};
 use super::{FORMAT, FORMAT_OF_ALL_LABELS, FORMAT_VERSION, REASON, REFUSAL, SENDER, SERIES_ID, TENANT, TIMESTAMPS, UNTOLD};
 use crate::model::{Labels, Sample, SeriesId};
 use crate::wire::encode::{MessageSymbols, put_bytes, put_sample, put_varint, sample_len, varint_len};
@@ -217,7 +217,7 @@ impl RecordNumbers {
         }
         self.symbols.clear();
         self.beyond.clear();
-        self.add(EMPTY);
+        self.add(SymbolId::EMPTY);
     }
 
     #[inline]
@@ -338,6 +338,6 @@ mod tests {
         numbers.epoch = u32::MAX;
         numbers.clear();
         assert_eq!(numbers.varint(far), 1, "nor is it remembered from record to record");
-        assert_eq!((numbers.epoch, numbers.varint(SymbolId(7)), numbers.varint(EMPTY)), (1, 2, 0));
+        assert_eq!((numbers.epoch, numbers.varint(SymbolId(7)), numbers.varint(SymbolId::EMPTY)), (1, 2, 0));
     }
 }

@@ -146,7 +146,8 @@ fn start(configs: &[ScrapeConfig], refusals: u32) -> (Scraper, mpsc::Receiver<Sa
     let sink = Arc::new(Channel { batches: sender, refusals: Mutex::new(refusals) });
     let counters = Arc::new(Counters::default());
     let observer = Arc::clone(&counters) as Arc<dyn ScrapeObserver>;
-    let scraper = Scraper::start(configs, sink, Arc::new(Still), reqwest::Client::new(), observer).unwrap();
+    let scraper =
+        Scraper::start(configs, sink, Arc::new(Still), reqwest::Client::new(), observer, SeriesLimits::default()).unwrap();
     (scraper, batches, counters)
 }
 
