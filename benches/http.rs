@@ -27,6 +27,7 @@ pub fn run(scale: Scale) {
     let process = Process::start();
     let rate = send_all(scale, &process.address, process.pid());
     let samples = scale.series * scale.scrapes;
+    process.assert_folded(samples);
     report("http, whole path", samples, samples as f64 / rate, ("decoding alone", baseline));
 }
 

@@ -52,6 +52,17 @@ impl Process {
         self.child.0.id()
     }
 
+    /// Every sample sent has gone through the dataflow: a rate without the work would be none.
+    pub fn assert_folded(&self, samples: usize) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let folded = answer.lines().find_map(|line| line.strip_prefix("prefold_fold_samples_total ")?.parse::<f64>().ok());
+        assert_eq!(folded, Some(samples as f64), "samples folded when the rate was taken");
+    }
+
     /// A size of the process in bytes, as /proc names it: `VmRSS` now, `VmHWM` at most so far.
     pub fn bytes(&self, name: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();

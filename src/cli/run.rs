@@ -41,6 +41,7 @@ pub struct RunArgs {
 /// Exit 0 after a clean stop, 2 for wrong usage, 3 when it could not start.
 pub fn run(args: RunArgs) -> ExitCode {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let file = args.config.clone();
     let config = match configuration(args) {
         Ok(config) => config,
         Err(message) => {
@@ -52,7 +53,7 @@ pub fn run(args: RunArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return could_not_run("run", &format!("cannot start the runtime: {error}")),
     };
-    match runtime.block_on(serve_until_told(config, threads)) {
+    match runtime.block_on(serve_until_told(config, file, threads)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => could_not_run("run", &message),
     }
@@ -73,7 +74,7 @@ fn configuration(args: RunArgs) -> Result<Config, String> {
     Overrides { listen, data_dir, jobs, upstream }.apply(config)
 }
 
-async fn serve_until_told(config: Config, threads: usize) -> Result<(), String> {
+async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize) -> Result<(), String> {
     let address = listen_address(&config.listen)?;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen")
@@ -82,6 +83,9 @@ async fn serve_until_told(config: Config, threads: usize) -> Result<(), String> 
     let loaded = jobs::load(&config.jobs)?;
     let views = loaded.catalog.len();
     let node = Node::start(config, loaded, threads)?;
+    if let Some(file) = file {
+        let _ = node.config_file.set(file);
+    }
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
     node.start_scraping(local).await?;

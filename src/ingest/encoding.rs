@@ -21,7 +21,7 @@ use crate::wire::{Histograms, Problem, WireError};
 pub(super) enum EncodeError {
     Wire(WireError),
     /// Begin again with an empty symbol table.
-    Full,
+    Full(TableFull),
 }
 
 impl From<WireError> for EncodeError {
@@ -31,8 +31,8 @@ impl From<WireError> for EncodeError {
 }
 
 impl From<TableFull> for EncodeError {
-    fn from(_: TableFull) -> EncodeError {
-        EncodeError::Full
+    fn from(full: TableFull) -> EncodeError {
+        EncodeError::Full(full)
     }
 }
 

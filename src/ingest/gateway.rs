@@ -5,29 +5,29 @@
 //! is emptied, and fills again with what is alive.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
+use super::body_budget::{BodiesFull, BodyBudget};
 use super::buffers::Buffers;
+pub use super::counters::Counters;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
 use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
+use super::writers::Writers;
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
 use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
-use crate::wire::{WireError, snappy};
+use crate::wire::{Problem, WireError, snappy};
 
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
-
-/// Record writers kept between requests.
-const WRITERS_KEPT_MAX: usize = 64;
 
 /// How the gateway treats what it is sent.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct GatewayOptions {
     pub senders_max: usize,
     /// Tenant and name of the senders in the commit.
     pub senders: Vec<(Tenant, SmolStr)>,
+    /// Bytes of all bodies in flight, as they come and unpacked.
+    pub bodies_bytes_max: usize,
     /// Labels taken off every series: a sender's external labels that upstream does not have.
     pub drop_labels: Vec<String>,
     /// Labels whose values name the sender, when no header does.
@@ -50,6 +52,7 @@ impl Default for GatewayOptions {
             limits,
             senders_max: 10_000,
             senders: Vec::new(),
+            bodies_bytes_max: 512 << 20,
             drop_labels: Vec::new(),
             sender_labels: Vec::new(),
         }
@@ -64,40 +67,14 @@ pub struct Gateway {
     /// Read once per request, written when one brought new series.
     pub(super) cache: RwLock<SeriesCache>,
     interner: Interner,
-    /// Record writers between requests: each has grown to the symbol table's size.
-    pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
+    /// Record writers, between requests.
+    pub(super) writers: Writers,
     /// Memory of bodies, between requests.
     buffers: Buffers,
+    /// Memory of bodies, in flight.
+    pub(super) bodies: Arc<BodyBudget>,
     senders: Senders,
     counters: Counters,
-}
-
-/// What was taken and refused since the start.
-#[derive(Debug)]
-pub struct Counters {
-    pub samples: AtomicU64,
-    pub requests: AtomicU64,
-    refused: [AtomicU64; RefusalReason::ALL.len()],
-}
-
-impl Default for Counters {
-    fn default() -> Counters {
-        Counters {
-            samples: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            refused: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-}
-
-impl Counters {
-    pub fn refuse(&self, reason: RefusalReason, count: u64) {
-        self.refused[reason as usize].fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub fn refused(&self, reason: RefusalReason) -> u64 {
-        self.refused[reason as usize].load(Ordering::Relaxed)
-    }
 }
 
 /// Who sent a request.
@@ -132,6 +109,8 @@ pub enum WriteError {
     #[error("{0}")]
     NotAdmitted(NotAdmitted),
     #[error("{0}")]
+    BodiesFull(BodiesFull),
+    #[error("{0}")]
     Append(AppendError),
 }
 
@@ -142,7 +121,7 @@ impl WriteError {
             WriteError::Malformed(_) => Some(RefusalReason::BodyMalformed),
             WriteError::NotAdmitted(NotAdmitted::TooLong { .. }) => Some(RefusalReason::OriginTooLong),
             WriteError::Append(error) if !error.retryable() => Some(RefusalReason::BodyTooLarge),
-            WriteError::NotAdmitted(NotAdmitted::TooMany { .. }) | WriteError::Append(_) => None,
+            WriteError::NotAdmitted(NotAdmitted::TooMany { .. }) | WriteError::BodiesFull(_) | WriteError::Append(_) => None,
         }
     }
 }
@@ -153,12 +132,13 @@ impl Gateway {
             log,
             clock,
             senders: Senders::new(options.senders_max, &options.senders),
-            options,
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
-            writers: parking_lot::Mutex::default(),
+            writers: Writers::default(),
             buffers: Buffers::default(),
+            bodies: BodyBudget::new(options.bodies_bytes_max),
             counters: Counters::default(),
+            options,
         }
     }
 
@@ -210,6 +190,9 @@ impl Gateway {
         if !self.is_labelled(origin) {
             self.senders.check(origin, self.clock.now()).map_err(WriteError::NotAdmitted)?;
         }
+        let mut held = self.bodies.hold();
+        let unpacked = snappy::claimed_len(compressed, body_bytes_max).map_err(WriteError::Malformed)?;
+        held.grow(unpacked).map_err(WriteError::BodiesFull)?;
         let mut body = self.buffers.take();
         let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body).map_err(WriteError::Malformed);
         let encoded = decompressed.and_then(|()| self.encode(origin, protocol, &body));
@@ -270,22 +253,15 @@ impl Gateway {
 
     /// Runs an encoding with the symbol table in use; once more with an empty one when it was full.
     fn with_table<T>(&self, encode: impl Fn(&SymbolTable) -> Result<T, EncodeError>) -> Result<T, WireError> {
-        let mut table = self.interner.table();
-        loop {
-            match encode(&table) {
-                Ok(encoded) => return Ok(encoded),
-                Err(EncodeError::Wire(error)) => return Err(error),
-                // A body is far smaller than a table, so an empty one has room.
-                Err(EncodeError::Full) => table = self.interner.replace(&table),
-            }
-        }
-    }
-
-    pub(super) fn give_back(&self, writer: RecordWriter) {
-        let mut writers = self.writers.lock();
-        if writers.len() < WRITERS_KEPT_MAX {
-            writers.push(writer);
-        }
+        let table = self.interner.table();
+        let encoded = match encode(&table) {
+            Err(EncodeError::Full(_)) => encode(&self.interner.replace(&table)),
+            encoded => encoded,
+        };
+        encoded.map_err(|error| match error {
+            EncodeError::Wire(error) => error,
+            EncodeError::Full(full) => Problem::SymbolsTooLarge { max: full.bytes_max }.into(),
+        })
     }
 
     async fn append(&self, records: Vec<NewRecord>) -> Result<(), AppendError> {
@@ -329,5 +305,44 @@ impl Gateway {
                 tracing::error!(sender = %origin.sender, %error, "cannot note an unreadable body in the log");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{EmbeddedLog, EmbeddedOptions};
+    use crate::model::Timestamp;
+
+    struct StandingClock;
+
+    impl Clock for StandingClock {
+        fn now(&self) -> Timestamp {
+            Timestamp(1_700_000_000_000)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_symbol_table_makes_room_and_a_body_of_more_than_one_holds_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(StandingClock);
+        let log = EmbeddedLog::open(folder.path(), EmbeddedOptions::new(Arc::clone(&clock))).unwrap();
+        let mut gateway = Gateway::new(Arc::new(log), clock, GatewayOptions::default());
+        gateway.interner = Interner::new(1000);
+        let origin = Origin { tenant: Tenant::default(), sender: "s".into(), named: true };
+        let write = async |value: String| {
+            let labels = Labels::from_pairs([("__name__", "a".to_owned()), ("b", value)]);
+            let body = remote_write_v1::encode(&[(labels, vec![Sample { t: Timestamp(1), v: 1.0 }])]);
+            gateway.write(&origin, Protocol::V1, &snappy::compress(&body), 1 << 20).await.map_err(|e| e.to_string())
+        };
+        for n in 0..20 {
+            assert_eq!(write(format!("{n:0300}")).await.map(|written| written.samples), Ok(1), "{n}");
+        }
+        let refused = write("x".repeat(1000)).await.unwrap_err();
+        assert!(
+            refused.starts_with("body-malformed: the names and values of labels take more than 1000 bytes"),
+            "{refused}"
+        );
+        assert_eq!(write("1".to_owned()).await.map(|written| written.samples), Ok(1));
     }
 }

@@ -69,6 +69,7 @@ refusal_reasons! {
     ContentType: "content-type", "the content type is not remote write 1.0 or 2.0", false;
     ContentEncoding: "content-encoding", "the content encoding is not snappy", false;
     LogUnavailable: "log-unavailable", "the log cannot take it now", false;
+    BodiesFull: "bodies-full", "the bodies in flight take limits.bodies_bytes_max", false;
     TooManySenders: "too-many-senders", "more new senders write than limits.senders_max", false;
     OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", true;
 }

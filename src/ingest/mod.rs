@@ -1,6 +1,8 @@
 //! HTTP in: remote write and scraping, checked, bounded, and appended to the log before anyone is told so.
 
+mod body_budget;
 mod buffers;
+mod counters;
 mod encoding;
 pub mod exposition;
 pub mod gateway;
@@ -10,3 +12,4 @@ pub mod remote_write;
 pub mod scrape;
 mod senders;
 mod series_cache;
+mod writers;

@@ -121,9 +121,9 @@ impl<'g> Records<'g> {
 
     #[inline]
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let (origin, gateway) = (self.origin, self.gateway);
+        let (origin, gateway, symbols) = (self.origin, self.gateway, self.symbols);
         self.writers[usize::from(partition)].get_or_insert_with(|| {
-            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
+            let mut writer = gateway.writers.take(symbols);
             writer.begin(&origin.tenant, &origin.sender);
             writer
         })
@@ -144,7 +144,7 @@ impl<'g> Records<'g> {
         for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
             if let Some(mut writer) = writer {
                 let payload = Bytes::from(writer.finish(self.symbols)?);
-                self.gateway.give_back(writer);
+                self.gateway.writers.give_back(self.symbols, writer);
                 let newest = (newest != Timestamp::MIN).then_some(newest);
                 records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
             }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use smol_str::SmolStr;
 
+use super::body_budget::{BodiesFull, Held};
 use super::gateway::{Gateway, Origin, Protocol, WriteError, Written};
 use super::limits::RefusalReason;
 use super::senders::NotAdmitted;
@@ -66,15 +67,18 @@ impl Receiver {
         let collected = tokio::time::timeout(self.options.body_timeout, self.collect(body)).await;
         // 503 where the sender should come again: after any other 4xx it would drop what it has.
         let late = || malformed(StatusCode::SERVICE_UNAVAILABLE, "the body did not arrive in time".to_owned());
-        let compressed = match collected.unwrap_or_else(|_| Err(late())) {
-            Ok(compressed) => compressed,
+        let (compressed, _held) = match collected.unwrap_or_else(|_| Err(late())) {
+            Ok(collected) => collected,
             Err(refused) => {
-                self.gateway.note_unreadable(&origin, refused.reason).await;
+                if refused.reason != RefusalReason::BodiesFull {
+                    self.gateway.note_unreadable(&origin, refused.reason).await;
+                }
                 return Err(refused);
             }
         };
         self.gateway.write(&origin, protocol, &compressed, bytes_max).await.map_err(|error| match error {
             WriteError::Malformed(error) => malformed(StatusCode::BAD_REQUEST, format!("body-malformed: {error}")),
+            WriteError::BodiesFull(error) => full(error),
             WriteError::NotAdmitted(error @ NotAdmitted::TooMany { .. }) => Refused {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 reason: RefusalReason::TooManySenders,
@@ -94,10 +98,11 @@ impl Receiver {
         })
     }
 
-    async fn collect(&self, body: Body) -> Result<Vec<u8>, Refused> {
+    /// The body, with the bytes that it holds.
+    async fn collect(&self, body: Body) -> Result<(Vec<u8>, Held), Refused> {
         let bytes_max = self.options.body_bytes_max;
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let mut collected = Vec::with_capacity(announced.min(bytes_max).min(RESERVED_BYTES_MAX));
+        let (mut collected, mut held) = (Vec::new(), self.gateway.bodies.hold());
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Refused {
@@ -114,9 +119,15 @@ impl Receiver {
                     ),
                 });
             }
+            let (needed, had) = (collected.len() + chunk.len(), collected.capacity());
+            if needed > had {
+                let capacity = needed.max(2 * had).max(announced.min(RESERVED_BYTES_MAX)).min(bytes_max);
+                held.grow(capacity - had).map_err(full)?;
+                collected.reserve_exact(capacity - collected.len());
+            }
             collected.extend_from_slice(&chunk);
         }
-        Ok(collected)
+        Ok((collected, held))
     }
 
     fn origin(&self, headers: &HeaderMap, peer: &str) -> Origin {
@@ -139,6 +150,11 @@ impl Receiver {
         }
         response
     }
+}
+
+fn full(error: BodiesFull) -> Refused {
+    let (status, reason) = (StatusCode::SERVICE_UNAVAILABLE, RefusalReason::BodiesFull);
+    Refused { status, reason, message: error.to_string() }
 }
 
 /// Which protocol the headers announce; missing ones mean 1.0 and snappy, as for Prometheus.

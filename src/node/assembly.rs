@@ -1,7 +1,8 @@
 //! The node assembled: log, store, stream, gateway, scraper and proxy, and the tasks that keep them going.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,10 +11,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust, UpstreamKind};
 use super::ingest;
-use super::jobs::{self, LoadedJobs};
+use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
+use super::reload::LastReload;
 use super::retired::with_retired;
-use super::scrape::{self, ScrapeCounters};
+use super::scrape::ScrapeCounters;
 use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::Gateway;
 use crate::ingest::remote_write::Receiver;
@@ -35,9 +37,6 @@ const IDENTIFY_EVERY: Duration = Duration::from_secs(60);
 /// How often retention of results is enforced.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
-/// How long after a change in the jobs directory it is read: editors write in several steps.
-const RELOAD_AFTER: Duration = Duration::from_millis(300);
-
 /// Everything of one process.
 pub struct Node {
     pub config: Config,
@@ -50,9 +49,14 @@ pub struct Node {
     pub append_duration: Histogram,
     pub scrape_counters: Arc<ScrapeCounters>,
     pub uncovered: UncoveredSeconds,
-    scraper: tokio::sync::Mutex<Option<Scraper>>,
+    pub(super) scraper: tokio::sync::Mutex<Option<Scraper>>,
+    /// Where the node listens, for scraping itself.
+    pub(super) own: OnceLock<SocketAddr>,
+    /// Read again for what is scraped; none when all is default.
+    pub config_file: OnceLock<PathBuf>,
+    pub last_reload: Mutex<LastReload>,
     /// Taken when the node stops.
-    stream: Mutex<Option<Stream>>,
+    pub(super) stream: Mutex<Option<Stream>>,
     status: Arc<StreamStatus>,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
@@ -76,6 +80,7 @@ impl Node {
         let receiver = ingest::receiver(&config, &gateway);
         let status = Arc::clone(&stream.status);
         let proxy = Arc::new(proxy(&config, &store, &loaded, &clock, &status)?);
+        let succeeded = clock.now();
         let node = Arc::new(Node {
             config,
             clock,
@@ -88,6 +93,9 @@ impl Node {
             scrape_counters: Arc::default(),
             uncovered,
             scraper: tokio::sync::Mutex::new(None),
+            own: OnceLock::new(),
+            config_file: OnceLock::new(),
+            last_reload: Mutex::new(LastReload { succeeded, problems: None }),
             stream: Mutex::new(Some(stream)),
             status,
             tasks: Mutex::default(),
@@ -117,24 +125,6 @@ impl Node {
         self.status.caught_up.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Reads the jobs again and puts them in force.
-    ///
-    /// # Errors
-    /// Every problem of the files; nothing has changed then.
-    pub fn reload(&self) -> Result<usize, String> {
-        let loaded = jobs::load_again(&self.config.jobs)?;
-        let views = loaded.catalog.len();
-        if let Some(stream) = &*self.stream.lock()
-            && let Err(waits) = stream.reload(Arc::clone(&loaded.catalog))
-        {
-            tracing::warn!("{waits}");
-        }
-        self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
-        self.proxy.jobs.store(loaded.jobs);
-        tracing::info!(views, "jobs are in force");
-        Ok(views)
-    }
-
     fn start_tasks(self: &Arc<Self>) {
         let mut tasks = vec![tokio::spawn(Arc::clone(self).enforce_retention())];
         if self.proxy.upstream.is_some() {
@@ -142,22 +132,6 @@ impl Node {
             tasks.push(tokio::spawn(Arc::clone(self).look_at_upstream()));
         }
         self.tasks.lock().extend(tasks);
-    }
-
-    /// Starts scraping; `own` is where the node listens.
-    ///
-    /// # Errors
-    /// When the scrape configurations cannot stand together.
-    pub async fn start_scraping(&self, own: SocketAddr) -> Result<(), String> {
-        *self.scraper.lock().await = Some(scrape::start(self, own)?);
-        Ok(())
-    }
-
-    /// Ends scraping, with staleness markers for everything scraped.
-    pub async fn stop_scraping(&self) {
-        if let Some(scraper) = self.scraper.lock().await.take() {
-            scraper.stop().await;
-        }
     }
 
     /// Keeps a task to be stopped with the node.
@@ -219,19 +193,6 @@ impl Node {
                 (Err(error), None) => tracing::warn!(%error, "upstream does not say what it is"),
             }
             said = Some(identified);
-        }
-    }
-
-    /// Reads the jobs again whenever their files change or `asked` says so.
-    pub async fn reload_when_told(self: Arc<Self>, mut told: tokio::sync::mpsc::Receiver<()>) {
-        while told.recv().await.is_some() {
-            tokio::time::sleep(RELOAD_AFTER).await;
-            while told.try_recv().is_ok() {}
-            let node = Arc::clone(&self);
-            let reloaded = tokio::task::spawn_blocking(move || node.reload()).await;
-            if let Ok(Err(problems)) = reloaded {
-                tracing::error!("jobs were not changed, because of:\n{problems}");
-            }
         }
     }
 

@@ -24,6 +24,7 @@ pub fn gateway(config: &Config, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, stor
         },
         senders_max: config.limits.senders_max,
         senders: store.senders().into_iter().map(|seen| (seen.tenant, seen.sender)).collect(),
+        bodies_bytes_max: config.limits.bodies_bytes_max.0 as usize,
         drop_labels: config.ingest.drop_labels.clone(),
         sender_labels: config.ingest.sender_labels.clone(),
     };

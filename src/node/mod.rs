@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod lane;
 pub mod listener;
 pub mod metrics;
+pub mod reload;
 pub mod replay;
 mod request_body;
 pub mod retired;

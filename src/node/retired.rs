@@ -39,6 +39,7 @@ fn entry(id: ViewId, state: &ViewState) -> Option<CatalogEntry> {
         view,
         job: said.job,
         rule: said.rule,
+        sharing: Vec::new(),
         expr: said.expr,
         records: said.records,
         overdue_tolerance: 0.0,

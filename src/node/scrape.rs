@@ -56,22 +56,50 @@ impl SampleSink for GatewaySink {
     }
 }
 
-/// Starts scraping what the configuration says, or the node itself at the address it listens on.
-///
-/// # Errors
-/// When the scrape configurations cannot stand together.
-pub fn start(node: &Node, own: SocketAddr) -> Result<Scraper, String> {
-    let configs = match &node.config.scrape_configs {
-        Some(configs) => configs.clone(),
-        None => vec![itself(own)],
-    };
+impl Node {
+    /// Starts scraping what the configuration says, or the node itself at the address it listens on.
+    ///
+    /// # Errors
+    /// When the scrape configurations cannot stand together.
+    pub async fn start_scraping(&self, own: SocketAddr) -> Result<(), String> {
+        let _ = self.own.set(own);
+        let configs = self.configs(self.config.scrape_configs.clone());
+        *self.scraper.lock().await = Some(start(self, &configs)?);
+        Ok(())
+    }
+
+    /// Takes on other configurations. Targets that are in both go on; the series of those that are gone end with markers.
+    ///
+    /// # Errors
+    /// When they cannot stand together; nothing has changed then.
+    pub(super) async fn scrape_again(&self, configs: Option<Vec<ScrapeConfig>>) -> Result<(), String> {
+        let Some(scraper) = &*self.scraper.lock().await else { return Ok(()) };
+        let reloaded = scraper.reload(&self.configs(configs)).await?;
+        if reloaded.changed + reloaded.started + reloaded.stopped > 0 {
+            tracing::info!(
+                kept = reloaded.kept,
+                changed = reloaded.changed,
+                started = reloaded.started,
+                stopped = reloaded.stopped,
+                "other targets are scraped"
+            );
+        }
+        Ok(())
+    }
+
+    fn configs(&self, configs: Option<Vec<ScrapeConfig>>) -> Vec<ScrapeConfig> {
+        configs.unwrap_or_else(|| self.own.get().map(|own| itself(*own)).into_iter().collect())
+    }
+}
+
+fn start(node: &Node, configs: &[ScrapeConfig]) -> Result<Scraper, String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .build()
         .map_err(|error| format!("cannot make the scraper's client: {error}"))?;
     let sink = Arc::new(GatewaySink(Arc::clone(&node.gateway)));
     let observer: Arc<dyn ScrapeObserver> = Arc::clone(&node.scrape_counters) as Arc<dyn ScrapeObserver>;
-    Scraper::start(&configs, sink, Arc::clone(&node.clock), client, observer)
+    Scraper::start(configs, sink, Arc::clone(&node.clock), client, observer)
 }
 
 fn itself(own: SocketAddr) -> ScrapeConfig {

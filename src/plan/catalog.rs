@@ -15,9 +15,11 @@ use crate::model::{Labels, ViewId};
 #[derive(Clone, Debug)]
 pub struct CatalogEntry {
     pub view: View,
-    /// The job and rule named first; others with the same view share it.
+    /// The job and rule named first.
     pub job: SmolStr,
     pub rule: SmolStr,
+    /// The jobs and rules that share the view with it.
+    pub sharing: Vec<(SmolStr, SmolStr)>,
     pub expr: String,
     /// Every record name under which the view is queried, with the labels set there.
     pub records: Vec<(SmolStr, Labels)>,
@@ -88,11 +90,13 @@ impl Catalog {
     }
 
     fn add(&mut self, job: &Job, rule: &super::job::Rule) {
+        let named = (job.name.clone(), rule.name());
         let entry = self.entries.entry(rule.view.id).or_insert_with(|| {
             Arc::new(CatalogEntry {
                 view: rule.view.clone(),
-                job: job.name.clone(),
-                rule: rule.name(),
+                job: named.0.clone(),
+                rule: named.1.clone(),
+                sharing: Vec::new(),
                 expr: rule.expr.clone(),
                 records: Vec::new(),
                 overdue_tolerance: rule.overdue_tolerance,
@@ -102,6 +106,9 @@ impl Catalog {
             })
         });
         let entry = Arc::make_mut(entry);
+        if (&entry.job, &entry.rule) != (&named.0, &named.1) {
+            entry.sharing.push(named);
+        }
         entry.overdue_tolerance = entry.overdue_tolerance.min(rule.overdue_tolerance);
         entry.retention_ms = entry.retention_ms.max(rule.retention_ms);
         entry.limits.input_series = entry.limits.input_series.max(rule.limits.input_series);

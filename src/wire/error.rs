@@ -29,6 +29,13 @@ impl WireError {
     }
 }
 
+/// Of the whole.
+impl From<Problem> for WireError {
+    fn from(problem: Problem) -> WireError {
+        WireError::new(0, problem)
+    }
+}
+
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (at byte {})", self.0.problem, self.0.offset)
@@ -72,6 +79,8 @@ pub enum Problem {
         "the body decompresses to {claimed} bytes, more than the {max} allowed; send smaller requests or raise the limit"
     )]
     TooLarge { claimed: u64, max: usize },
+    #[error("the names and values of labels take more than {max} bytes; send smaller requests")]
+    SymbolsTooLarge { max: usize },
     #[error("not a record of Prefold's log: it has no format version")]
     FormatMissing,
     #[error(

@@ -31,6 +31,18 @@ pub fn decompress_into(body: &[u8], decoded_max: usize, decoded: &mut Vec<u8>) -
 }
 
 fn fill(body: &[u8], decoded_max: usize, decoded: &mut Vec<u8>) -> Result<(), WireError> {
+    let claimed = claimed_len(body, decoded_max)?;
+    // Not cleared first: what is overwritten anyway need not be zeroed.
+    decoded.resize(claimed, 0);
+    snap::raw::Decoder::new().decompress(body, decoded).map_err(malformed)?;
+    Ok(())
+}
+
+/// How many bytes a body of at most `decoded_max` claims to decompress to.
+///
+/// # Errors
+/// As [`decompress`], as far as the claim tells.
+pub fn claimed_len(body: &[u8], decoded_max: usize) -> Result<usize, WireError> {
     let claimed = snap::raw::decompress_len(body).map_err(malformed)?;
     if claimed > decoded_max {
         return Err(WireError::new(0, Problem::TooLarge { claimed: claimed as u64, max: decoded_max }));
@@ -39,10 +51,7 @@ fn fill(body: &[u8], decoded_max: usize, decoded: &mut Vec<u8>) -> Result<(), Wi
         let problem = format!("{} bytes cannot decompress to the {claimed} they claim", body.len());
         return Err(WireError::new(0, Problem::Snappy(problem)));
     }
-    // Not cleared first: what is overwritten anyway need not be zeroed.
-    decoded.resize(claimed, 0);
-    snap::raw::Decoder::new().decompress(body, decoded).map_err(malformed)?;
-    Ok(())
+    Ok(claimed)
 }
 
 fn malformed(error: snap::Error) -> WireError {

@@ -56,6 +56,7 @@ limits:
   label_name_bytes_max: 2
   label_value_bytes_max: 3
   senders_max: 11
+  bodies_bytes_max: 1GiB
   query_samples_max: 4
   query_series_max: 5
   query_steps_max: 6
@@ -77,6 +78,7 @@ web: { enable_lifecycle: true }
     assert_eq!((config.ingest.new_senders, config.ingest.body_bytes_max), (NewSenders::Whole, ByteSize(1 << 20)));
     assert_eq!((config.ingest.sender_labels, config.ingest.drop_labels), (vec!["cluster".into()], vec!["pod_uid".into()]));
     let l = config.limits;
+    assert_eq!(l.bodies_bytes_max, ByteSize(1 << 30));
     assert_eq!([l.labels_per_series_max, l.label_name_bytes_max, l.label_value_bytes_max], [1, 2, 3]);
     assert_eq!([l.query_samples_max, l.query_series_max, l.query_steps_max, l.query_concurrency_max], [4, 5, 6, 7]);
     assert_eq!((l.query_timeout, l.http_connections_max, l.header_read_timeout), (Millis(8000), 9, Millis(1000)));
@@ -132,6 +134,11 @@ fn problems_name_their_place() {
             "3:21: ingest.drop_labels[1]: \"a-b\" is not a label name",
             "4:18: ingest.sender_header: \"a b\" is not the name of a header",
         ],
+    );
+    check("ingest: { body_bytes_max: 65MiB }", &["1:27: ingest.body_bytes_max: must be at most 64MiB, not 65MiB"]);
+    check(
+        "ingest: { body_bytes_max: 64MiB }\nlimits: { bodies_bytes_max: 127MiB }",
+        &["2:29: limits.bodies_bytes_max: must be at least twice ingest.body_bytes_max (64MiB), not 127MiB"],
     );
     check(
         "limits: { query_steps_max: 0, query_timeout: 1ms }\nweb: { enable_lifecycle: yes }",

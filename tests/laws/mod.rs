@@ -4,6 +4,7 @@ mod half_append;
 mod half_final;
 mod joining;
 mod memory_log;
+mod random;
 mod resume;
 mod served;
 pub mod streaming;

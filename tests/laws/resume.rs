@@ -18,7 +18,8 @@ use prefold::store::{ReadLimits, Store, StoreOptions};
 use proptest::prelude::*;
 
 use super::memory_log::MemoryLog;
-use super::streaming::{Case, Random, case, catalog, log, raw, rule};
+use super::random::Random;
+use super::streaming::{Case, case, catalog, log, raw, rule};
 
 /// Everything that is served from a store.
 #[derive(Debug, Default, PartialEq)]

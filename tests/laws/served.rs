@@ -17,7 +17,8 @@ use prefold::proxy::coverage::{Compared, Coverage, PointState, Vouching, compari
 use prefold::store::{Durability, Store, StoreOptions, ViewDescription};
 use std::sync::Arc;
 
-use super::streaming::{Random, catalog, raw};
+use super::random::Random;
+use super::streaming::{catalog, raw};
 use crate::oracle::{Record, Rule};
 
 const MAX_DELAY_MS: i64 = 30_000;

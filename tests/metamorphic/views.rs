@@ -91,6 +91,7 @@ fn entry(shape: Shape, step_ms: i64, kept: Kept) -> CatalogEntry {
         view: View::new(Tenant::new(""), shape, step_ms, 30_000),
         job: "metamorphic".into(),
         rule: "0".into(),
+        sharing: Vec::new(),
         expr,
         records: Vec::new(),
         overdue_tolerance: 0.0,

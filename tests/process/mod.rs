@@ -15,6 +15,7 @@ mod readers;
 mod receiver;
 mod refused;
 mod remote_write;
+mod scraping;
 mod uncovered;
 
 /// A generator of its own, so that a printed seed repeats a run.

@@ -8,7 +8,9 @@ use prefold::wire::{remote_write_v1, remote_write_v2, snappy};
 use tokio::net::TcpStream;
 
 use super::Random;
-use super::processes::{COUNT_JOB, COUNT_QUERY, Home, PATIENCE, Running, body_v1, corpus, counted, labels, now_ms, sample};
+use super::processes::{
+    COUNT_JOB, COUNT_QUERY, Home, PATIENCE, Running, body_v1, corpus, counted, labels, now_ms, sample, until,
+};
 
 const V2: (&str, &str) = ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
 
@@ -298,13 +300,14 @@ async fn idle_connections_beyond_the_limit_keep_nobody_out() {
     }
     let url = format!("{}/api/v1/write", running.base());
     let t = now_ms();
-    let writes: Vec<_> = (0..60)
-        .map(|n| {
+    // Each has a connection of its own, which it gives up when it is done. Made before: that takes longer than a header may.
+    let clients = (0..60).map(|_| reqwest::Client::builder().timeout(PATIENCE).build().unwrap()).collect::<Vec<_>>();
+    let writes: Vec<_> = (0..)
+        .zip(clients)
+        .map(|(n, client): (usize, _)| {
             let (url, instance) = (url.clone(), n.to_string());
             let series = vec![(labels(&[("__name__", "c_total"), ("g", "many"), ("i", &instance)]), vec![sample(t, 1.0)])];
             tokio::spawn(async move {
-                // A client of its own: a connection of its own, which it gives up when it is done.
-                let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
                 let request = client.post(&url).header("Connection", "close").body(body_v1(&series));
                 request.send().await.map(|response| response.status().as_u16())
             })
@@ -315,4 +318,31 @@ async fn idle_connections_beyond_the_limit_keep_nobody_out() {
     }
     assert_eq!(running.metric("prefold_ingest_samples_total").await, 60.0);
     assert!(running.is_alive());
+}
+
+/// Bodies that stall share what all may take: others are told to come again, and find room when those are gone.
+#[tokio::test]
+async fn bodies_in_flight_have_one_bound() {
+    let home =
+        Home::new(&[("count.json", COUNT_JOB)], "ingest: { body_bytes_max: 1MiB }\nlimits: { bodies_bytes_max: 2MiB }");
+    let mut running = home.start().await;
+    let address: SocketAddr = running.base().trim_start_matches("http://").parse().unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let raw = Raw::open(address).await;
+        raw.send(HEAD.replace("1000", "1000000").as_bytes()).await;
+        raw.send(&vec![0; 900_000]).await;
+        stalled.push(raw);
+    }
+    let told = until("a write to be told to come again", async || {
+        let answer = running.write(&counted("others")).await;
+        (answer.status != 204).then_some(answer)
+    })
+    .await;
+    assert_eq!((told.status, told.header("retry-after")), (503, "5"), "{told:?}");
+    assert!(told.text.contains("limits.bodies_bytes_max (2097152 bytes)"), "{told:?}");
+    assert!(running.metric("prefold_ingest_refused_total{reason=\"bodies-full\"}").await >= 1.0);
+    drop(stalled);
+    until("room", async || (running.write(&counted("others")).await.status == 204).then_some(())).await;
+    still_takes(&mut running).await;
 }

@@ -33,6 +33,7 @@ pub fn catalog(views: &[TestView]) -> Catalog {
             view: View::new(Tenant::new(view.tenant), shape, view.step_s * 1000, 30_000),
             job: "test".into(),
             rule: view.name.into(),
+            sharing: Vec::new(),
             expr: view.expr.clone(),
             records: view.record.iter().map(|(name, labels)| ((*name).into(), labels.clone())).collect(),
             overdue_tolerance: 0.0,

@@ -108,7 +108,10 @@ impl Writer {
             }
         }
         let result = result.map(drop);
-        self.append_complaint.note(result.as_ref().err());
+        // On a full disk a tick may still fit: only an append shows that there is room again.
+        if result.is_err() || !appends.is_empty() {
+            self.append_complaint.note(result.as_ref().err());
+        }
         for append in appends {
             if let (Some(observer), Ok(())) = (&self.observer, &result) {
                 observer(append.since.elapsed());

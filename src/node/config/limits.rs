@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::Millis;
+use super::value::{ByteSize, Millis};
 
 /// Bounds, each with its unit in its name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -21,6 +21,8 @@ pub struct LimitsConfig {
     /// Senders that may write beside those of the commit; one that has been idle for an hour makes room. Default 10000.
     #[schemars(range(min = 1, max = 100000))]
     pub senders_max: usize,
+    /// Bytes of all bodies of writes in flight, as they come and unpacked; one more is answered 503. Default 512MiB.
+    pub bodies_bytes_max: ByteSize,
     /// Samples that one query holds at once. Default 50000000.
     #[schemars(range(min = 1))]
     pub query_samples_max: usize,
@@ -52,6 +54,7 @@ impl Default for LimitsConfig {
             label_name_bytes_max: 1024,
             label_value_bytes_max: 16 * 1024,
             senders_max: 10_000,
+            bodies_bytes_max: ByteSize(512 << 20),
             query_samples_max: 50_000_000,
             query_series_max: 10_000_000,
             query_steps_max: 11_000,

@@ -173,7 +173,7 @@ pub struct LogConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddedLogConfig {
-    /// How many partitions a new log gets; an existing one keeps its own. Default 4.
+    /// How many partitions the log is made with; another number is refused afterwards. Default 4.
     #[schemars(range(min = 1, max = 1024))]
     pub partitions: u16,
     /// How long samples are kept. Default 6h.

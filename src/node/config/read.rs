@@ -68,7 +68,7 @@ fn read(text: &str, report: &mut Report) -> Option<Config> {
         return None;
     }
     match serde_saphyr::from_str::<Config>(text) {
-        Ok(config) => Some(normal(config)),
+        Ok(config) => fits_together(&tree, &config, report).then(|| normal(config)),
         Err(error) => {
             let error = yaml_error(&error);
             let (field, place) = scrape_config_at(&tree, error.place, &error.message);
@@ -93,6 +93,17 @@ fn scrape_config_at(tree: &Node, place: Place, message: &str) -> (String, Place)
     }
 }
 
+/// A body is held as it came and unpacked: what all may take must be enough for one.
+fn fits_together(tree: &Node, config: &Config, report: &mut Report) -> bool {
+    let (field, all, one) = ("limits.bodies_bytes_max", config.limits.bodies_bytes_max, config.ingest.body_bytes_max);
+    let fits = all.0 >= 2 * one.0;
+    if !fits {
+        let place = find(tree, field).map_or(Place::START, |node| node.place);
+        report.error(field, place, format!("must be at least twice ingest.body_bytes_max ({one}), not {all}"), "");
+    }
+    fits
+}
+
 /// No slash at the end of the upstream's address: paths are appended to it.
 fn normal(mut config: Config) -> Config {
     if let Some(UpstreamConfig { url, .. }) = &mut config.upstream {
@@ -112,12 +123,13 @@ fn meaning(tree: &Node, report: &mut Report) {
             report.error(*field, *place, format!("must be between {least} and {most}, not {text}"), "");
         }
     }
-    for (field, least) in SIZES {
+    for (field, least, most) in SIZES {
         if let Some(node) = find(tree, field)
             && let Some(bytes) = size(node)
-            && bytes < *least
+            && !(*least..=*most).contains(&bytes)
         {
-            report.error(*field, node.place, format!("must be at least {}, not {bytes}", least), "");
+            let (bound, what) = if bytes < *least { (least, "least") } else { (most, "most") };
+            report.error(*field, node.place, format!("must be at {what} {bound}, not {bytes}"), "");
         }
     }
     for field in ["ingest.sender_labels", "ingest.drop_labels"] {
@@ -140,9 +152,12 @@ const DURATIONS: &[(&str, i64, i64)] = &[
     ("limits.header_read_timeout", 100, 10 * MINUTE),
 ];
 
-/// The least of the sizes.
-const SIZES: &[(&str, ByteSize)] =
-    &[("log.embedded.retention_bytes", ByteSize(64 << 20)), ("ingest.body_bytes_max", ByteSize(64 << 10))];
+/// Bounds of the sizes. The log takes 64 MiB at once.
+const SIZES: &[(&str, ByteSize, ByteSize)] = &[
+    ("log.embedded.retention_bytes", ByteSize(64 << 20), ByteSize(u64::MAX)),
+    ("ingest.body_bytes_max", ByteSize(64 << 10), ByteSize(64 << 20)),
+    ("limits.bodies_bytes_max", ByteSize(1 << 20), ByteSize(1 << 40)),
+];
 
 fn find<'a>(tree: &'a Node, field: &str) -> Option<&'a Node> {
     field.split('.').try_fold(tree, |node, key| node.get(key))

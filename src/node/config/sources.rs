@@ -14,6 +14,8 @@ const FILES_MAX: usize = 10_000;
 pub enum SourceError {
     #[error("cannot read {}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error("{}:{line}:{column}: is not UTF-8 from here on; save the file as UTF-8", path.display())]
+    NotText { path: PathBuf, line: usize, column: usize },
     #[error("{} is not a job (.json) or a configuration (.yaml, .yml)", path.display())]
     Kind { path: PathBuf },
     #[error("{} has more than {FILES_MAX} files; name the directory of the jobs", path.display())]
@@ -94,9 +96,14 @@ fn kind(file: &Path) -> Option<Kind> {
 fn read(path: &Path) -> Result<String, SourceError> {
     let wrong = |error| SourceError::Io { path: path.to_owned(), error };
     let file = fs::File::open(path).map_err(wrong)?;
-    let mut text = String::new();
-    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(wrong)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(wrong)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        SourceError::NotText { path: path.to_owned(), line, column }
+    })
 }
 
 /// Text of a file that may be absent.

@@ -31,6 +31,23 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
     ]
 }
 
+/// Whether the files that are there are in force.
+pub(super) fn files(node: &Node) -> Vec<Family> {
+    let last = node.last_reload.lock();
+    vec![
+        gauge(
+            "prefold_reload_success",
+            "Whether the files that were read last are in force; worry at 0: /prefold/ and the log say what is wrong with them.",
+            one(f64::from(u8::from(last.problems.is_none()))),
+        ),
+        gauge(
+            "prefold_reload_success_timestamp_seconds",
+            "When files were last read and put in force, the start included.",
+            one(last.succeeded.seconds()),
+        ),
+    ]
+}
+
 pub(super) fn scrapes(node: &Node) -> Vec<Family> {
     let counters = &node.scrape_counters;
     let of = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed) as f64);

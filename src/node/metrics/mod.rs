@@ -105,6 +105,7 @@ fn families(node: &Node) -> Vec<Family> {
     )];
     families.extend(ingest::families(node));
     families.extend(ingest::scrapes(node));
+    families.extend(ingest::files(node));
     families.extend(log::families(node));
     families.extend(views::families(node));
     families.extend(queries::families(node));

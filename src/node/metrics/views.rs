@@ -11,7 +11,12 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
     for entry in node.proxy.catalog.load().in_force() {
         let labels = || vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string())];
         let with = |name, value: &str| [labels(), vec![(name, value.to_owned())]].concat();
-        info.push((with("view", &entry.view.id.to_string()), 1.0.into()));
+        for (job, rule) in
+            std::iter::once((&entry.job, &entry.rule)).chain(entry.sharing.iter().map(|(job, rule)| (job, rule)))
+        {
+            let id = entry.view.id.to_string();
+            info.push((vec![("job", job.to_string()), ("rule", rule.to_string()), ("view", id)], 1.0.into()));
+        }
         let state = node.store.view(entry.view.id);
         finals.push((labels(), state.as_ref().and_then(|state| state.final_to).map_or(0.0, Timestamp::seconds).into()));
         if let Some(progress) = node.stream_status().views.get(&entry.view.id) {
@@ -30,7 +35,11 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         }
     }
     vec![
-        gauge("prefold_view_info", "Always 1; the view's id is in the label.", info),
+        gauge(
+            "prefold_view_info",
+            "Always 1: which view each rule has; other metrics of a shared view carry the rule named first.",
+            info,
+        ),
         gauge(
             "prefold_view_final_timestamp_seconds",
             "The newest final grid point; worry when it lags the clock by more than max_delay and step.",

@@ -38,6 +38,15 @@ pub fn sentences(facts: &Facts) -> Vec<String> {
         }
         sentences.extend(upstream.difference.map(|difference| format!("Upstream differs from Prometheus 3: {difference}.")));
     }
+    if let Some(problems) = &facts.reload_problems {
+        let first = problems.lines().next().unwrap_or_default();
+        sentences.push(format!(
+            "Changed files are not in force, because of: {first}. Correct them; they are read again at once."
+        ));
+    }
+    let down = facts.targets_down.iter();
+    let down = down.map(|(url, why)| format!("Target {url} is down: {why}. What it exposes is missing while that lasts."));
+    sentences.extend(bounded(down.collect(), "targets"));
     sentences.extend(bounded(facts.views.iter().filter_map(|view| of_view(view, facts.now)).collect(), "views"));
     sentences.extend(bounded(senders(facts), "senders"));
     sentences

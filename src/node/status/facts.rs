@@ -12,6 +12,9 @@ use crate::proxy::coverage::Coverage;
 use crate::proxy::upstream::Purpose;
 use crate::proxy::{Answered, ViewActivity};
 
+/// The most targets that are down of which it is said.
+const TARGETS_MAX: usize = 200;
+
 /// The most views, senders and spans of a view that the page lists.
 pub const VIEWS_MAX: usize = 500;
 pub const SENDERS_MAX: usize = 200;
@@ -31,6 +34,10 @@ pub struct Facts {
     pub senders_all: usize,
     pub upstream: Option<UpstreamFacts>,
     pub queries: QueryFacts,
+    /// What is wrong with the files that were read last.
+    pub reload_problems: Option<String>,
+    /// Targets whose last scrape failed, with why; at most [`TARGETS_MAX`].
+    pub targets_down: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -141,7 +148,17 @@ pub fn gather(node: &Node) -> Facts {
             running_max: node.proxy.options.query_concurrency_max,
             refusals: node.proxy.counters.refusals(),
         },
+        reload_problems: node.last_reload.lock().problems.clone(),
+        targets_down: targets_down(node),
     }
+}
+
+/// None are told of while targets are being changed.
+fn targets_down(node: &Node) -> Vec<(String, String)> {
+    let Ok(scraper) = node.scraper.try_lock() else { return Vec::new() };
+    let targets = scraper.as_ref().map(|scraper| scraper.targets()).unwrap_or_default();
+    let down = targets.into_iter().filter(|target| !target.last_error.is_empty());
+    down.map(|target| (target.url, target.last_error)).take(TARGETS_MAX).collect()
 }
 
 fn view(node: &Node, entry: &CatalogEntry) -> ViewFacts {

@@ -51,6 +51,8 @@ pub(super) struct StepPlan {
     /// The last step answered from views alone.
     pub fresh_to: Option<Timestamp>,
     pub warnings: Vec<String>,
+    /// Whether a step was left out because there is nobody to ask about it.
+    uncovered: bool,
 }
 
 /// What may be served of the views at one moment, looked up once per view.
@@ -101,7 +103,9 @@ impl<'a> Survey<'a> {
         let mut plan = StepPlan::default();
         let mut reasons: BTreeSet<SpanReason> = BTreeSet::new();
         for step in range.steps() {
-            let mut place = self.place(&self.state(reads, step));
+            let found = self.state(reads, step);
+            let mut place = self.place(&found);
+            plan.uncovered |= place == Place::LeftOut && found.state == PointState::Uncovered;
             if place == Place::Edge && !self.add_edge(reads, step, &mut plan.edge) {
                 place = Place::Asked;
             }
@@ -207,6 +211,6 @@ impl StepPlan {
 
     /// Why nothing is served.
     pub fn reason(&self) -> &'static str {
-        if self.asked.is_empty() { "not-emitted-yet" } else { "not-covered-yet" }
+        if self.asked.is_empty() && !self.uncovered { "not-emitted-yet" } else { "not-covered-yet" }
     }
 }

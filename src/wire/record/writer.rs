@@ -2,6 +2,9 @@
 //!
 //! A record numbers its own strings, from 0. Going from a table's number to the record's is a look-up in an array, not in
 //! a hash table: the array is as long as the table and is never cleared, because each entry says which record it is of.
+//! Of a table of more than two million symbols, those beyond are looked up in a hash table, which bounds the array.
+
+use std::collections::HashMap;
 
 use super::refusal::RefusedSeries;
 use super::symbols::{EMPTY, SymbolId, SymbolTable};
@@ -14,11 +17,15 @@ use crate::wire::remote_write_v2::{REFERENCES, SERIES};
 /// Where in a record its format stands, one byte: first of all, behind a key of two bytes.
 const FORMAT_AT: usize = 2;
 
+/// Symbols of a table whose numbers are found in an array.
+const BY_SYMBOL_MAX: usize = 1 << 21;
+
 /// Bytes of the field `series_id`: a two-byte key, the length, the id.
 const ID_FIELD_LEN: usize = 19;
 
 /// Writes one record after another, using its buffers again. They shrink never: they are as long as the longest record
-/// written, and eight bytes for each symbol of the table. Keep writers: a new one pays for its buffers with its first record.
+/// written, and eight bytes for each symbol of the table, at most 16 MiB. Keep writers, within bounds: a new one pays for its
+/// buffers with its first record.
 pub struct RecordWriter {
     numbers: RecordNumbers,
     /// Fields 100 to 102.
@@ -37,10 +44,13 @@ pub struct RecordWriter {
 }
 
 /// The record's numbers of a table's symbols.
+#[derive(Default)]
 struct RecordNumbers {
     /// By [`SymbolId`]. An entry holds for the record of the same epoch.
     by_symbol: Vec<Numbered>,
     epoch: u32,
+    /// Of this record, the numbers' varints of symbols that `by_symbol` has no place for.
+    beyond: HashMap<SymbolId, u32, foldhash::fast::RandomState>,
     /// The other way: by the record's number.
     symbols: Vec<SymbolId>,
 }
@@ -62,7 +72,7 @@ impl RecordWriter {
     /// A writer that stands at the beginning of a record of tenant "" and sender "".
     pub fn new() -> RecordWriter {
         let mut writer = RecordWriter {
-            numbers: RecordNumbers { by_symbol: Vec::new(), epoch: 0, symbols: Vec::new() },
+            numbers: RecordNumbers::default(),
             head: Vec::new(),
             refusals: Vec::new(),
             series: Vec::new(),
@@ -133,6 +143,15 @@ impl RecordWriter {
         self.series.is_empty() && self.refusals.is_empty()
     }
 
+    /// The memory of its buffers.
+    pub fn memory_bytes(&self) -> usize {
+        let buffers = [&self.head, &self.refusals, &self.series, &self.symbols, &self.references];
+        let numbers = &self.numbers;
+        buffers.iter().map(|buffer| buffer.capacity()).sum::<usize>()
+            + numbers.by_symbol.capacity() * size_of::<Numbered>()
+            + (numbers.symbols.capacity() + 4 * numbers.beyond.capacity()) * size_of::<SymbolId>()
+    }
+
     /// How many bytes the record would have if it were finished now.
     pub fn len_bytes(&mut self, symbols: &SymbolTable) -> usize {
         self.gather(symbols);
@@ -197,6 +216,7 @@ impl RecordNumbers {
             self.epoch = 1;
         }
         self.symbols.clear();
+        self.beyond.clear();
         self.add(EMPTY);
     }
 
@@ -204,18 +224,30 @@ impl RecordNumbers {
     fn varint(&mut self, symbol: SymbolId) -> u32 {
         match self.by_symbol.get(symbol.0 as usize) {
             Some(numbered) if numbered.epoch == self.epoch => numbered.varint,
-            _ => self.add(symbol),
+            _ => self.rare_varint(symbol),
+        }
+    }
+
+    /// Of a symbol that is new in the record, or far up in the table.
+    #[cold]
+    fn rare_varint(&mut self, symbol: SymbolId) -> u32 {
+        match self.beyond.get(&symbol) {
+            Some(varint) => *varint,
+            None => self.add(symbol),
         }
     }
 
     #[cold]
     fn add(&mut self, symbol: SymbolId) -> u32 {
-        let at = symbol.0 as usize;
+        let (at, varint) = (symbol.0 as usize, word_varint(self.symbols.len() as u32));
+        self.symbols.push(symbol);
+        if at >= BY_SYMBOL_MAX {
+            self.beyond.insert(symbol, varint);
+            return varint;
+        }
         if at >= self.by_symbol.len() {
             self.by_symbol.resize((at + 1).next_power_of_two(), Numbered::default());
         }
-        let varint = word_varint(self.symbols.len() as u32);
-        self.symbols.push(symbol);
         self.by_symbol[at] = Numbered { epoch: self.epoch, varint };
         varint
     }
@@ -297,11 +329,15 @@ mod tests {
 
     #[test]
     fn numbers_of_an_old_epoch_are_not_found_when_epochs_begin_again() {
-        let mut numbers = RecordNumbers { by_symbol: Vec::new(), epoch: 0, symbols: Vec::new() };
+        let mut numbers = RecordNumbers::default();
         numbers.clear();
         assert_eq!((numbers.varint(SymbolId(9)), numbers.varint(SymbolId(7)), numbers.varint(SymbolId(9))), (1, 2, 1));
+        let far = SymbolId(BY_SYMBOL_MAX as u32);
+        assert_eq!((numbers.varint(far), numbers.varint(SymbolId(9)), numbers.varint(far)), (3, 1, 3));
+        assert_eq!(numbers.by_symbol.len(), 16, "what lies far up takes no place in the array");
         numbers.epoch = u32::MAX;
         numbers.clear();
-        assert_eq!((numbers.epoch, numbers.varint(SymbolId(7)), numbers.varint(EMPTY)), (1, 1, 0));
+        assert_eq!(numbers.varint(far), 1, "nor is it remembered from record to record");
+        assert_eq!((numbers.epoch, numbers.varint(SymbolId(7)), numbers.varint(EMPTY)), (1, 2, 0));
     }
 }
