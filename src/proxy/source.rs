@@ -21,10 +21,14 @@ impl SeriesSource for StoreSource {
         let (view, field) = field_of(request)?;
         let limits = ReadLimits { series_max: request.series_max, points_max: request.samples_max };
         let matchers = request.selector.selector.matchers();
-        let groups = self.store.read(view, matchers, request.from + 1, request.to, limits).map_err(|error| match error {
-            ReadError::TooManySeries { .. } | ReadError::TooManyPoints { .. } => QueryError::too_large(error.to_string()),
-            ReadError::NoView { .. } | ReadError::Store(_) => QueryError::execution(error.to_string()),
-        })?;
+        let (from, every_ms) = (request.from + 1, request.every_ms.unwrap_or(0));
+        let groups =
+            self.store.read_every(view, matchers, (from, request.to), every_ms, limits).map_err(|error| match error {
+                ReadError::TooManySeries { .. } | ReadError::TooManyPoints { .. } => {
+                    QueryError::too_large(error.to_string())
+                }
+                ReadError::NoView { .. } | ReadError::Store(_) => QueryError::execution(error.to_string()),
+            })?;
         Ok(groups.into_iter().map(|group| series(&group.times, &group.fields[usize::from(field)], group.labels)).collect())
     }
 }

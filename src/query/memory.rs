@@ -162,7 +162,7 @@ mod tests {
         let selector =
             VectorSelector { selector: Selector::new(matchers), shift: TimeShift::default(), origin: Origin::Samples };
         let (from, to) = (Timestamp(from), Timestamp(to));
-        let request = SelectRequest { selector: &selector, from, to, series_max: 3, samples_max: 100 };
+        let request = SelectRequest { selector: &selector, from, to, every_ms: None, series_max: 3, samples_max: 100 };
         let text = match source().select(&request) {
             Ok(series) => series
                 .iter()

@@ -83,7 +83,7 @@ impl Evaluator<'_> {
             ExprKind::Matrix { selector, range_ms } => {
                 let reference = Reference::new(selector.shift, self.query_interval);
                 let (first, last) = (reference.of(steps.start), reference.of(steps.end()));
-                let series = self.select(selector, first - *range_ms, last)?;
+                let series = self.select(selector, first - *range_ms, last, None)?;
                 Ok(RangeVector { series, names_to_drop: Vec::new(), range_ms: *range_ms, reference })
             }
             ExprKind::Subquery { expr, range_ms, step_ms, shift } => {

@@ -22,6 +22,7 @@ struct Selection {
     origin: Origin,
     from: Timestamp,
     to: Timestamp,
+    every_ms: Option<i64>,
     series: Arc<Vec<SeriesData>>,
 }
 
@@ -34,22 +35,25 @@ pub(super) enum Reading {
 }
 
 impl Evaluator<'_> {
-    /// The series a selector names with their samples of `(from, to]`.
+    /// The series a selector names with their samples of `(from, to]`, at least those `every_ms` apart.
     pub fn select(
         &mut self,
         selector: &VectorSelector,
         from: Timestamp,
         to: Timestamp,
+        every_ms: Option<i64>,
     ) -> Result<Arc<Vec<SeriesData>>, QueryError> {
         let known = self.selections.kept.iter().find(|known| {
-            (known.from, known.to) == (from, to) && known.origin == selector.origin && known.selector == selector.selector
+            (known.from, known.to, known.every_ms) == (from, to, every_ms)
+                && known.origin == selector.origin
+                && known.selector == selector.selector
         });
         if let Some(known) = known {
             return Ok(Arc::clone(&known.series));
         }
         let limits = &self.options.limits;
         let (series_max, samples_max) = (limits.series_max, limits.samples_max);
-        let series = self.source.select(&SelectRequest { selector, from, to, series_max, samples_max })?;
+        let series = self.source.select(&SelectRequest { selector, from, to, every_ms, series_max, samples_max })?;
         if series.len() > series_max {
             let message =
                 format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
@@ -63,6 +67,7 @@ impl Evaluator<'_> {
             origin: selector.origin.clone(),
             from,
             to,
+            every_ms,
             series: Arc::clone(&series),
         });
         Ok(series)
@@ -98,7 +103,9 @@ impl Evaluator<'_> {
             Origin::View { .. } => 1,
         };
         let (first, last) = (reference.of(steps.start), reference.of(steps.end()));
-        let series = self.select(selector, first - lookback_ms, last)?;
+        // A view's points between the steps are not looked at.
+        let every_ms = (selector.origin != Origin::Samples && !reference.is_fixed()).then_some(steps.step_ms);
+        let series = self.select(selector, first - lookback_ms, last, every_ms)?;
         let mut rows = Vec::with_capacity(series.len());
         for one in series.iter() {
             self.check()?;

@@ -24,6 +24,8 @@ pub struct SelectRequest<'a> {
     pub from: Timestamp,
     /// Inclusive.
     pub to: Timestamp,
+    /// Only the samples this far apart are looked at, the first of them at `from + 1`: others may be left out.
+    pub every_ms: Option<i64>,
     /// The most series to return.
     pub series_max: usize,
     /// The most samples to bring into memory, over all series; those that are shared are there already.

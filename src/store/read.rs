@@ -40,6 +40,9 @@ struct Plan {
     /// Grid indices, inclusive.
     from: i64,
     to: i64,
+    /// Of these every so many, counted from `anchor`.
+    every: i64,
+    anchor: i64,
     series: Vec<GroupSeries>,
     /// Which chunks to read, and into which series.
     chunks: Vec<(ChunkRef, usize)>,
@@ -68,6 +71,23 @@ impl Store {
         self.read_with_state(view, matchers, from, to, limits).map(|(_, series)| series)
     }
 
+    /// As [`Store::read`], of the grid points `from`, `from + every_ms`, ... alone; only they count against the limits. All of
+    /// them when `every_ms` is no multiple of the view's step.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_every(
+        &self,
+        view: ViewId,
+        matchers: &[Matcher],
+        (from, to): (Timestamp, Timestamp),
+        every_ms: i64,
+        limits: ReadLimits,
+    ) -> Result<Vec<GroupSeries>, ReadError> {
+        let plan = Plan::make(&self.state.read(), view, matchers, (from, to), limits, every_ms)?;
+        self.carry_out(plan, limits).map(|(_, series)| series)
+    }
+
     /// As [`Store::read`], with the view's state at the same instant.
     ///
     /// # Errors
@@ -80,7 +100,17 @@ impl Store {
         to: Timestamp,
         limits: ReadLimits,
     ) -> Result<(ViewState, Vec<GroupSeries>), ReadError> {
-        let (state, mut plan) = Plan::make(&self.state.read(), view, matchers, from, to, limits)?;
+        let plan = Plan::make(&self.state.read(), view, matchers, (from, to), limits, 0)?;
+        self.carry_out(plan, limits)
+    }
+
+    /// Reads and decodes what was planned.
+    fn carry_out(
+        &self,
+        (state, mut plan): (ViewState, Plan),
+        limits: ReadLimits,
+    ) -> Result<(ViewState, Vec<GroupSeries>), ReadError> {
+        let view = plan.view;
         plan.chunks.sort_unstable_by_key(|(chunk, _)| (chunk.block, chunk.offset));
         let chunks = std::mem::take(&mut plan.chunks);
         let mut rest = chunks.as_slice();
@@ -138,16 +168,19 @@ impl Plan {
         state: &State,
         id: ViewId,
         matchers: &[Matcher],
-        from: Timestamp,
-        to: Timestamp,
+        (first, to): (Timestamp, Timestamp),
         limits: ReadLimits,
+        every_ms: i64,
     ) -> Result<(ViewState, Plan), ReadError> {
         let view = state.view(id).ok_or(ReadError::NoView { view: id })?;
-        let (from, to) = view.indices(from.max(view.kept_from), to);
+        let (anchor, _) = view.indices(first, to);
+        let (from, to) = view.indices(first.max(view.kept_from), to);
         let (step_ms, fields) = (view.description.step_ms, usize::from(view.description.fields));
+        let every = if every_ms % step_ms == 0 { (every_ms / step_ms).max(1) } else { 1 };
         let (series, chunks, blocks, head) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let points_max = limits.points_max;
-        let mut plan = Plan { view: id, step_ms, fields, from, to, series, chunks, blocks, head, points: 0, points_max };
+        let mut plan =
+            Plan { view: id, step_ms, fields, from, to, every, anchor, series, chunks, blocks, head, points: 0, points_max };
         // Points certain to be read, so that memory is not filled with what the limit will refuse.
         let mut certain = 0usize;
         for (_, group) in view.matching(matchers).filter(|_| from <= to) {
@@ -156,7 +189,7 @@ impl Plan {
             let chunks = group.chunks.get(begin..).unwrap_or_default().iter().take_while(|chunk| chunk.first <= to);
             plan.chunks.extend(chunks.map(|chunk| (*chunk, at)));
             for piece in group.head.iter().filter(|piece| piece.last() >= from && piece.first() <= to) {
-                certain += if piece.first() >= from && piece.last() <= to { piece.len() } else { 0 };
+                certain += if every == 1 && piece.first() >= from && piece.last() <= to { piece.len() } else { 0 };
                 plan.head.push((piece.clone(), at));
             }
             let (times, values) = (Vec::new(), [Vec::new(), Vec::new()]);
@@ -175,15 +208,26 @@ impl Plan {
     /// Adds the points of a piece that lie in the range.
     fn add(&mut self, piece: Piece, series: usize) -> Result<(), ReadError> {
         let Some(series) = self.series.get_mut(series) else { return Ok(()) };
-        let step_ms = self.step_ms;
-        let times = &mut series.times;
-        let taken = piece.between(self.from, self.to, |index| times.push(Timestamp(index.saturating_mul(step_ms))));
-        self.points += taken.len();
+        let (step_ms, every) = (self.step_ms, self.every);
+        let phase = self.anchor.rem_euclid(every);
+        let (mut wanted, mut rank) = (Vec::new(), 0);
+        let taken = piece.between(self.from, self.to, |index| {
+            if index.rem_euclid(every) == phase {
+                series.times.push(Timestamp(index.saturating_mul(step_ms)));
+                wanted.push(rank);
+            }
+            rank += 1;
+        });
+        self.points += wanted.len();
         if self.points > self.points_max {
             return Err(ReadError::TooManyPoints { view: self.view, limit: self.points_max });
         }
         for (into, values) in series.fields.iter_mut().zip(&piece.values) {
-            into.extend_from_slice(values.get(taken.clone()).unwrap_or_default());
+            let values = values.get(taken.clone()).unwrap_or_default();
+            match wanted.len() == rank {
+                true => into.extend_from_slice(values),
+                false => into.extend(wanted.iter().filter_map(|rank| values.get(*rank))),
+            }
         }
         Ok(())
     }

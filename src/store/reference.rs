@@ -104,9 +104,30 @@ impl Model {
             assert_eq!(state.spans, model.spans(id), "spans");
             let series = store.read(id, matchers, from, to, NO_LIMITS).unwrap();
             assert_eq!(bits(series), bits(model.series(usize::from(FIELDS[n]), matchers, from, to)), "series of {n}");
+            for times in [2, 3] {
+                let index = |t: Timestamp| t.0.div_euclid(STEPS_MS[n]);
+                let first = index(from) + i64::from(from.0.rem_euclid(STEPS_MS[n]) != 0);
+                let some = store.read_every(id, matchers, (from, to), times * STEPS_MS[n], NO_LIMITS).unwrap();
+                let mut expected = model.series(usize::from(FIELDS[n]), matchers, from, to);
+                let is_one = |t: Timestamp| index(t).rem_euclid(times) == first.rem_euclid(times);
+                expected.iter_mut().for_each(|series| thin(series, is_one));
+                expected.retain(|series| !series.times.is_empty());
+                assert_eq!(bits(some), bits(expected), "every {times}th point of {n}");
+            }
             let groups: BTreeSet<_> = model.points.keys().map(|(group, _)| group.clone()).collect();
             assert_eq!(store.groups(id, &[]).unwrap(), groups.into_iter().collect::<Vec<_>>());
         }
+    }
+}
+
+/// Keeps some of a series' points.
+fn thin(series: &mut GroupSeries, keep: impl Fn(Timestamp) -> bool) {
+    let kept: Vec<bool> = series.times.iter().map(|t| keep(*t)).collect();
+    let mut each = kept.iter();
+    series.times.retain(|_| *each.next().unwrap());
+    for field in series.fields.iter_mut().filter(|field| !field.is_empty()) {
+        let mut each = kept.iter();
+        field.retain(|_| *each.next().unwrap());
     }
 }
 

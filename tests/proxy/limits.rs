@@ -48,6 +48,11 @@ async fn samples_series_and_steps_have_bounds() {
         "execution",
         "query processing would load too many samples into memory in query execution",
     );
+    // Grid points between the steps are not read, and so not counted.
+    let few = QueryLimits { samples_max: 150, ..QueryLimits::default() };
+    check(&world(few.clone(), |_| {}).range(query, range, &[]).await, 422, "execution", "points");
+    let coarse = world(few, |_| {}).range(query, (600, 1200, 300), &[]).await;
+    assert!(coarse.status == 200 && coarse.points().len() > 3, "{coarse:?}");
     let few = QueryLimits { series_max: 3, ..QueryLimits::default() };
     check(&world(few, |_| {}).range(query, range, &[]).await, 422, "execution", "3");
     let few = QueryLimits { steps_max: 10, ..QueryLimits::default() };
