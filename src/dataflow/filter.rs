@@ -4,17 +4,16 @@
 //! partition its id, dense number and when it was last seen (96 bytes; live series, evicted when idle); labels are parsed
 //! only of a series not seen before, or seen before the views changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, Stretch, ViewSet};
+use super::selector_lookup::SelectorLookup;
 use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot};
 use crate::model::labels::SeriesIdBuild;
-use crate::model::{
-    Labels, LogTime, METRIC_NAME, MatchOp, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
-};
+use crate::model::{Labels, LogTime, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
 use crate::wire::record::{Record, RecordSeries};
 
 /// No view selects the series.
@@ -34,6 +33,8 @@ struct Entry {
 /// The state of one partition.
 pub struct Filter {
     partition: PartitionId,
+    /// How many partitions the log has.
+    partitions: u16,
     plan: Arc<OperatorsPlan>,
     lookup: SelectorLookup,
     /// In the order in which series first came, which is the order in which senders go on sending them.
@@ -56,10 +57,11 @@ pub struct Filter {
 
 impl Filter {
     /// `known` are the senders of the commit that is resumed, of all partitions.
-    pub fn new(partition: PartitionId, known: &[SenderSeen]) -> Filter {
+    pub fn new(partition: PartitionId, partitions: u16, known: &[SenderSeen]) -> Filter {
         let mine = known.iter().filter(|seen| seen.partition == partition);
         Filter {
             partition,
+            partitions,
             plan: Arc::default(),
             lookup: SelectorLookup::default(),
             entries: Vec::new(),
@@ -95,7 +97,7 @@ impl Filter {
         if !raw.payload.is_empty() {
             match Record::parse(&raw.payload) {
                 Ok(record) => self.decoded(&record, &mut out),
-                Err(_) => out.uncovers = self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time),
+                Err(_) => self.skip(&mut out),
             }
         }
         if self.log_time - self.swept >= SWEEP_MS {
@@ -162,12 +164,19 @@ impl Filter {
                 return entry.series;
             }
         }
-        let Ok(labels) = series.labels() else {
-            // Whose sample this was cannot be known any more.
-            out.uncovers.extend(self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time));
+        // A series of another partition was put here by somebody else: its samples there and here have no order.
+        let labels = series.labels().ok().filter(|_| series.id.partition(self.partitions) == self.partition.0);
+        let Some(labels) = labels else {
+            self.skip(out);
             return UNSELECTED;
         };
         self.introduce(tenant, series.id, labels, out)
+    }
+
+    /// Something cannot be used: whose samples it had cannot be known any more, so every view is uncovered.
+    fn skip(&self, out: &mut Filtered) {
+        out.read.skipped += 1;
+        out.uncovers.extend(self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time));
     }
 
     fn find(&mut self, id: SeriesId) -> Option<&mut Entry> {
@@ -272,35 +281,6 @@ impl Filter {
     }
 }
 
-/// Selectors by tenant and metric name, so that a new series is tried only against those that could select it.
-#[derive(Default)]
-struct SelectorLookup {
-    by_metric: HashMap<(Tenant, SmolStr), Vec<u32>>,
-    /// Selectors without a plain metric name, by tenant.
-    any_metric: BTreeMap<Tenant, Vec<u32>>,
-}
-
-impl SelectorLookup {
-    fn new(plan: &OperatorsPlan) -> SelectorLookup {
-        let mut lookup = SelectorLookup::default();
-        for (place, shared) in plan.selectors.iter().enumerate() {
-            let name = shared.selector.on(METRIC_NAME).find(|m| m.op == MatchOp::Equal);
-            let list = match name {
-                Some(name) => lookup.by_metric.entry((shared.tenant.clone(), name.value.clone())).or_default(),
-                None => lookup.any_metric.entry(shared.tenant.clone()).or_default(),
-            };
-            list.push(place as u32);
-        }
-        lookup
-    }
-
-    fn selectors_of(&self, plan: &OperatorsPlan, tenant: &Tenant, labels: &Labels) -> Vec<u32> {
-        let named = self.by_metric.get(&(tenant.clone(), SmolStr::from(labels.metric()))).into_iter().flatten();
-        let any = self.any_metric.get(tenant).into_iter().flatten();
-        named.chain(any).copied().filter(|place| plan.selectors[*place as usize].selector.matches(labels)).collect()
-    }
-}
-
 /// The views over a series' selectors.
 pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
     selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
@@ -331,7 +311,7 @@ mod tests {
             log_time: Timestamp(2),
         };
         let elsewhere = SenderSeen { sender: "other".into(), partition: PartitionId(1), ..known.clone() };
-        let mut filter = Filter::new(PartitionId(0), &[known, elsewhere]);
+        let mut filter = Filter::new(PartitionId(0), 1, &[known, elsewhere]);
         let sighted =
             |filtered: Filtered| filtered.sender_seen.map(|seen| (seen.sender.to_string(), seen.first.0, seen.log_time.0));
         // What it wrote first was refused: it is named, and new with its first samples.
@@ -344,5 +324,22 @@ mod tests {
         assert_eq!(sighted(filtered(&mut filter, 30, "s", &[5])), None);
         assert_eq!(sighted(filtered(&mut filter, 40, "resumed", &[0])), None);
         assert_eq!(sighted(filtered(&mut filter, 50, "other", &[48])), Some(("other".to_owned(), 48, 50)));
+    }
+
+    #[test]
+    fn what_is_no_record_and_what_belongs_elsewhere_is_skipped_and_counted() {
+        let labels = Labels::from_pairs([("__name__", "x")]);
+        let home = labels.series_id("").partition(2);
+        let payload = Bytes::from(encode_record("", "s", &[(labels, vec![Sample { t: Timestamp(1), v: 1.0 }])]));
+        let skipped = |partition: u16, payload: &Bytes| {
+            let mut filter = Filter::new(PartitionId(partition), 2, &[]);
+            let payload = payload.clone();
+            let read = filter.record(&RawRecord { partition: PartitionId(partition), log_time: Timestamp(5), payload }).read;
+            (read.skipped, read.samples)
+        };
+        assert_eq!(skipped(home, &payload), (0, 1));
+        assert_eq!(skipped(1 - home, &payload), (1, 1));
+        assert_eq!(skipped(home, &Bytes::from_static(b"no record")), (1, 0));
+        assert_eq!(skipped(home, &Bytes::new()), (0, 0), "a tick");
     }
 }

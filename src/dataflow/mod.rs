@@ -20,7 +20,8 @@ pub mod partition;
 pub mod progress;
 pub mod render;
 pub mod rhythm;
-pub mod series;
+pub mod selector_lookup;
+mod series;
 pub mod window;
 
 pub use message::{Emitted, EpochOutput, FoldInput, Folded, RawRecord, SamplesRead, ViewSet, ViewStart};

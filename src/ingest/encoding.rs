@@ -1,4 +1,5 @@
-//! Encoding: the series of one request become one record per log partition they touch.
+//! Encoding: the series of one request become a record per log partition they touch, or several where one would be larger
+//! than the log takes.
 //!
 //! A series is found by the hash of its labels' bytes, with its id, partition and symbols; only a new one is decoded,
 //! checked and sorted.
@@ -22,7 +23,41 @@ pub(super) enum EncodeError {
     Wire(WireError),
     /// Begin again with an empty symbol table.
     Full,
+    /// Begin again with records of one series each.
+    TooLarge,
 }
+
+/// When a record is ended and another begun.
+#[derive(Clone, Copy)]
+pub(super) struct Split {
+    /// A record is measured when so many series and refusals have come since the last time.
+    measured_every: usize,
+    /// It is ended when it is at least this long then.
+    bytes: usize,
+    /// No record may be longer.
+    bytes_max: usize,
+}
+
+impl Split {
+    /// Records up to half of what the log takes: what comes between two measurements fits into the other half, or else
+    /// the request is encoded again [apart](Split::apart).
+    pub(super) fn half(bytes_max: usize) -> Split {
+        Split { measured_every: 32, bytes: bytes_max / 2, bytes_max }
+    }
+
+    /// Every series in a record of its own. One that is too large even so can never be taken.
+    pub(super) fn apart(bytes_max: usize) -> Split {
+        Split { measured_every: 1, bytes: 1, bytes_max }
+    }
+
+    /// So many samples of one series go into one record: with times and values of the longest, a quarter of what fits.
+    fn samples(self) -> usize {
+        (self.bytes_max / 4 / SAMPLE_BYTES_MAX).max(1)
+    }
+}
+
+/// A sample with its field's frame, its value, its time and its start timestamp.
+const SAMPLE_BYTES_MAX: usize = 40;
 
 impl From<WireError> for EncodeError {
     fn from(error: WireError) -> EncodeError {
@@ -46,15 +81,18 @@ struct Content<'s> {
     exemplars: usize,
 }
 
-/// A request being encoded: one record per partition it touches.
+/// A request being encoded: records of the partitions it touches.
 pub(super) struct Encoding<'g> {
     gateway: &'g Gateway,
     symbols: &'g SymbolTable,
     origin: &'g Origin,
+    split: Split,
     /// Seed of the label block's hash: tenants do not share cached series.
     seed: u64,
-    writers: Vec<Option<RecordWriter>>,
-    newest: Vec<Option<Timestamp>>,
+    /// By partition.
+    open: Vec<Open>,
+    /// Records that were ended.
+    ended: Vec<NewRecord>,
     written: Written,
     buffer: Vec<u8>,
     /// The cache as the request found it.
@@ -65,16 +103,26 @@ pub(super) struct Encoding<'g> {
     fresh: Vec<(u128, Cached)>,
 }
 
+/// The record of a partition that is being written.
+#[derive(Default)]
+struct Open {
+    writer: Option<RecordWriter>,
+    newest: Option<Timestamp>,
+    /// Series and refusals since the record was last measured.
+    unmeasured: usize,
+}
+
 impl<'g> Encoding<'g> {
-    pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Encoding<'g> {
+    pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable, split: Split) -> Encoding<'g> {
         let partitions = usize::from(gateway.log.partitions());
         Encoding {
             gateway,
             symbols,
             origin,
+            split,
             seed: xxh3_64(origin.tenant.as_bytes()),
-            writers: (0..partitions).map(|_| None).collect(),
-            newest: vec![None; partitions],
+            open: (0..partitions).map(|_| Open::default()).collect(),
+            ended: Vec::new(),
             written: Written::default(),
             buffer: Vec::new(),
             cache: gateway.cache.read(),
@@ -120,7 +168,7 @@ impl<'g> Encoding<'g> {
         key: u128,
         labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
         content: Content<'_>,
-    ) -> Result<(), TableFull> {
+    ) -> Result<(), EncodeError> {
         let mut next = self.next;
         let known = self.cache.find(key, &mut next).filter(|cached| cached.is_of(self.symbols)).cloned();
         self.next = next;
@@ -128,11 +176,11 @@ impl<'g> Encoding<'g> {
             Some(known) => self.take_known(&known, content),
             None => {
                 let cached = self.look_at(labels())?;
-                self.take_known(&cached, content);
+                self.take_known(&cached, content)?;
                 self.fresh.push((key, cached));
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Cached, TableFull> {
@@ -152,13 +200,14 @@ impl<'g> Encoding<'g> {
         })
     }
 
-    fn take_known(&mut self, known: &Cached, content: Content<'_>) {
+    fn take_known(&mut self, known: &Cached, content: Content<'_>) -> Result<(), EncodeError> {
         self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
         match known {
             Cached::Refused(reason) => {
                 self.refuse(*reason, 1);
                 if reason.upstream_may_have_it() {
                     self.writer(0).refusal(None, &[], reason.slug());
+                    self.measure(0)?;
                 }
             }
             Cached::Series { id, partition, labels } => {
@@ -166,14 +215,16 @@ impl<'g> Encoding<'g> {
                     self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
                     let ids = labels.ids(self.symbols).unwrap_or_default();
                     self.writer(*partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
+                    self.measure(*partition)?;
                 }
                 match content.samples.is_empty() {
                     true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
                     true => {}
-                    false => self.series((*id, *partition), labels, content.samples, content.start_timestamps),
+                    false => self.series((*id, *partition), labels, content.samples, content.start_timestamps)?,
                 }
             }
         }
+        Ok(())
     }
 
     pub(super) fn series(
@@ -182,19 +233,48 @@ impl<'g> Encoding<'g> {
         labels: &InternedLabels,
         samples: &[Sample],
         start_timestamps: Option<&[i64]>,
-    ) {
-        let newest = samples.iter().map(|sample| sample.t).max();
-        let place = &mut self.newest[usize::from(partition)];
-        *place = newest.max(*place);
+    ) -> Result<(), EncodeError> {
         self.written.samples += samples.len() as u64;
         // Interned in this very table; labels of another would make the record fail as a whole.
         let ids = labels.ids(self.symbols).unwrap_or_default();
-        self.writer(partition).series(id, ids, samples, start_timestamps);
+        let (every, mut starts) = (self.split.samples(), start_timestamps.unwrap_or_default().chunks(self.split.samples()));
+        for samples in samples.chunks(every) {
+            let newest = samples.iter().map(|sample| sample.t).max();
+            let open = &mut self.open[usize::from(partition)];
+            open.newest = newest.max(open.newest);
+            self.writer(partition).series(id, ids, samples, starts.next());
+            self.measure(partition)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a partition's record when it is due.
+    fn measure(&mut self, partition: u16) -> Result<(), EncodeError> {
+        let open = &mut self.open[usize::from(partition)];
+        open.unmeasured += 1;
+        if open.unmeasured < self.split.measured_every {
+            return Ok(());
+        }
+        open.unmeasured = 0;
+        let bytes = open.writer.as_mut().map_or(0, |writer| writer.len_bytes(self.symbols));
+        if bytes >= self.split.bytes { self.end(partition) } else { Ok(()) }
+    }
+
+    fn end(&mut self, partition: u16) -> Result<(), EncodeError> {
+        let Open { writer, newest, .. } = std::mem::take(&mut self.open[usize::from(partition)]);
+        let Some(mut writer) = writer else { return Ok(()) };
+        let payload = Bytes::from(writer.finish(self.symbols)?);
+        self.gateway.give_back(writer);
+        if payload.len() > self.split.bytes_max && self.split.measured_every > 1 {
+            return Err(EncodeError::TooLarge);
+        }
+        self.ended.push(NewRecord { partition: PartitionId(partition), payload, newest });
+        Ok(())
     }
 
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
         let (origin, gateway) = (self.origin, self.gateway);
-        self.writers[usize::from(partition)].get_or_insert_with(|| {
+        self.open[usize::from(partition)].writer.get_or_insert_with(|| {
             let mut writer = gateway.writers.lock().pop().unwrap_or_default();
             writer.begin(&origin.tenant, &origin.sender);
             writer
@@ -211,21 +291,14 @@ impl<'g> Encoding<'g> {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let mut records = Vec::new();
-        for (partition, (writer, newest)) in self.writers.into_iter().zip(self.newest).enumerate() {
-            if let Some(mut writer) = writer {
-                let payload = Bytes::from(writer.finish(self.symbols)?);
-                self.gateway.give_back(writer);
-                records.push(NewRecord { partition: PartitionId(partition as u16), payload, newest });
-            }
-        }
+    pub(super) fn finish(mut self) -> Result<(Vec<NewRecord>, Written), EncodeError> {
+        (0..self.open.len() as u16).try_for_each(|partition| self.end(partition))?;
         let gateway = self.gateway;
         drop(self.cache);
         if !self.fresh.is_empty() {
             let mut cache = gateway.cache.write();
             self.fresh.into_iter().for_each(|(key, cached)| cache.insert(key, cached));
         }
-        Ok((records, self.written))
+        Ok((self.ended, self.written))
     }
 }

@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
-use super::encoding::{EncodeError, Encoding};
+use super::encoding::{EncodeError, Encoding, Split};
 use super::limits::{RefusalReason, SeriesLimits};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
@@ -170,14 +170,14 @@ impl Gateway {
     /// When the log did not take them.
     pub async fn deliver(&self, origin: &Origin, series: &[(Labels, Sample)]) -> Result<(), WriteError> {
         let (records, written) = self
-            .with_table(|table| {
-                let mut encoding = Encoding::new(self, origin, table);
+            .with_table(|table, split| {
+                let mut encoding = Encoding::new(self, origin, table, split);
                 for (labels, sample) in series {
                     let id = labels.series_id(&origin.tenant);
                     let interned = table.intern_labels(labels)?;
-                    encoding.series((id, id.partition(self.log.partitions())), &interned, &[*sample], None);
+                    encoding.series((id, id.partition(self.log.partitions())), &interned, &[*sample], None)?;
                 }
-                Ok(encoding.finish()?)
+                encoding.finish()
             })
             .map_err(WriteError::Malformed)?;
         self.append(records).await.map_err(WriteError::Append)?;
@@ -187,27 +187,30 @@ impl Gateway {
 
     fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WireError> {
         let origin = self.named_origin(origin, protocol, body)?;
-        let encoded = self.with_table(|table| {
-            let mut encoding = Encoding::new(self, &origin, table);
+        let encoded = self.with_table(|table, split| {
+            let mut encoding = Encoding::new(self, &origin, table, split);
             match protocol {
                 Protocol::V1 => encoding.request_v1(body)?,
                 Protocol::V2 => encoding.request_v2(body)?,
             }
-            Ok(encoding.finish()?)
+            encoding.finish()
         })?;
         self.remember_sender(&origin);
         Ok(encoded)
     }
 
-    /// Runs an encoding with the symbol table in use; once more with an empty one when it was full.
-    fn with_table<T>(&self, encode: impl Fn(&SymbolTable) -> Result<T, EncodeError>) -> Result<T, WireError> {
-        let mut table = self.interner.table();
+    /// Runs an encoding with the symbol table in use; once more with an empty one when it was full, and once more with
+    /// small records when one became too large.
+    fn with_table<T>(&self, encode: impl Fn(&SymbolTable, Split) -> Result<T, EncodeError>) -> Result<T, WireError> {
+        let bytes_max = self.log.record_bytes_max();
+        let (mut table, mut split) = (self.interner.table(), Split::half(bytes_max));
         loop {
-            match encode(&table) {
+            match encode(&table, split) {
                 Ok(encoded) => return Ok(encoded),
                 Err(EncodeError::Wire(error)) => return Err(error),
                 // A body is far smaller than a table, so an empty one has room.
                 Err(EncodeError::Full) => table = self.interner.replace(&table),
+                Err(EncodeError::TooLarge) => split = Split::apart(bytes_max),
             }
         }
     }

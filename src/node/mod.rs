@@ -9,6 +9,7 @@ pub mod http;
 pub mod jobs;
 pub mod lane;
 pub mod metrics;
+mod open_log;
 pub mod replay;
 mod request_body;
 pub mod retired;

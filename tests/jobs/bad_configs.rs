@@ -83,6 +83,40 @@ web: { enable_lifecycle: true }
 }
 
 #[test]
+fn problems_of_a_log_in_kafka_name_their_place() {
+    check(
+        "log:\n  kafka: { brokers: [a] }",
+        &["2:22: log.kafka.brokers[0]: \"a\" is not the address of a broker; write it like 127.0.0.1:9092"],
+    );
+    check(
+        "log:\n  embedded: {}\n  log_time: samples\n  kafka:\n    brokers: [a:1]\n    topic_prefix: a/b\n    linger: 2s",
+        &[
+            "2:13: log.embedded: there is one log: log.embedded or log.kafka; leave one of them out",
+            "3:13: log.log_time: in Kafka the brokers give the time; leave it out, or use log.embedded",
+            "6:19: log.kafka.topic_prefix: \"a/b\" cannot begin a topic's name; use letters",
+            "7:13: log.kafka.linger: must be between 0s and 1s, not 2s",
+        ],
+    );
+    check(
+        "log: { kafka: { brokers: [], tls: { key_file: k }, sasl: { mechanism: plain, username: u } } }",
+        &[
+            "1:26: log.kafka.brokers: names no broker; write it like [127.0.0.1:9092]",
+            "1:35: log.kafka.tls: certificate_file and key_file belong together; set both or neither",
+            "1:58: log.kafka.sasl: the password is in a file or in an environment variable; set password_file",
+        ],
+    );
+    check(
+        "log: { kafka: { brokers: [a:1], compression: gzip, sasl: { mechanism: gssapi, username: u, password: p } } }",
+        &[
+            "1:46: log.kafka.compression: must be one of none, lz4, zstd, not \"gzip\"",
+            "1:58: log.kafka.sasl: the password is in a file or in an environment variable",
+            "1:71: log.kafka.sasl.mechanism: must be one of plain, scram-sha-256, scram-sha-512, not \"gssapi\"",
+            "1:92: log.kafka.sasl.password: is not a known key",
+        ],
+    );
+}
+
+#[test]
 fn problems_name_their_place() {
     check("listen: [", &["1:9: not YAML: unclosed bracket"]);
     check(
@@ -95,10 +129,6 @@ fn problems_name_their_place() {
     );
     check("listen: 9480", &["1:9: listen: must be a string, not a number; write it like \"127.0.0.1:9480\""]);
     check("listen: :9480", &["1:9: listen: \":9480\" names no host; write it like"]);
-    check(
-        "log:\n  kafka: { brokers: [a] }",
-        &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"],
-    );
     check(
         "web: { enable_admin_api: false }",
         &["1:8: web.enable_admin_api: this version does not support `enable_admin_api` yet; leave it out"],

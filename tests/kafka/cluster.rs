@@ -108,6 +108,13 @@ impl Cluster {
         self.nodes[index].running = Some(Running { keeper, pid });
     }
 
+    /// Sends a signal to a node by name.
+    pub fn signal_node(&self, index: usize, name: &str) {
+        let pid = self.nodes[index].running.as_ref().unwrap().pid;
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Waits until all nodes that run know each other and answer.
     pub fn wait(&mut self) -> Result<(), String> {
         let admin = admin(&self.brokers());

@@ -3,8 +3,12 @@
 //! Sees what a mock would not: what a real broker refuses, when it acknowledges, what it deletes, what a client is told when
 //! it dies. Needs Java and Maven; without them these tests fail in CI and are skipped, with a message, elsewhere.
 
+mod broker;
 mod cluster;
+mod contract;
 mod jars;
+mod process;
+mod topics;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::cursor::FrameCursor;
 use super::disk::Disk;
 use super::format::{PartitionEnd, SegmentHeader};
-use crate::log::{Extent, LogStats};
+use crate::log::{DiskStats, Extent, LogStats};
 use crate::model::{LogTime, Offset, PartitionId, Timestamp};
 
 /// A mark is set when this many bytes lie behind the last one.
@@ -43,6 +43,7 @@ pub(super) struct Catalog {
     /// Set once, when nothing more will come.
     pub closed: bool,
     pub stats: LogStats,
+    pub disk: DiskStats,
 }
 
 /// One file of the journal.

@@ -1,0 +1,37 @@
+//! Selectors by tenant and metric name, so that a new series is tried only against those that could select it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use smol_str::SmolStr;
+
+use crate::compile::OperatorsPlan;
+use crate::model::{Labels, METRIC_NAME, MatchOp, Tenant};
+
+/// By tenant and metric name.
+#[derive(Default)]
+pub struct SelectorLookup {
+    by_metric: HashMap<(Tenant, SmolStr), Vec<u32>>,
+    /// Selectors without a plain metric name, by tenant.
+    any_metric: BTreeMap<Tenant, Vec<u32>>,
+}
+
+impl SelectorLookup {
+    pub fn new(plan: &OperatorsPlan) -> SelectorLookup {
+        let mut lookup = SelectorLookup::default();
+        for (place, shared) in plan.selectors.iter().enumerate() {
+            let name = shared.selector.on(METRIC_NAME).find(|m| m.op == MatchOp::Equal);
+            let list = match name {
+                Some(name) => lookup.by_metric.entry((shared.tenant.clone(), name.value.clone())).or_default(),
+                None => lookup.any_metric.entry(shared.tenant.clone()).or_default(),
+            };
+            list.push(place as u32);
+        }
+        lookup
+    }
+
+    pub fn selectors_of(&self, plan: &OperatorsPlan, tenant: &Tenant, labels: &Labels) -> Vec<u32> {
+        let named = self.by_metric.get(&(tenant.clone(), SmolStr::from(labels.metric()))).into_iter().flatten();
+        let any = self.any_metric.get(tenant).into_iter().flatten();
+        named.chain(any).copied().filter(|place| plan.selectors[*place as usize].selector.matches(labels)).collect()
+    }
+}
