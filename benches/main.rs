@@ -8,8 +8,10 @@ mod cpu;
 mod decode;
 mod engine;
 mod http;
+mod process;
 mod prometheus;
 mod query;
+mod requests;
 mod store;
 mod window;
 
@@ -26,10 +28,11 @@ pub struct Scale {
 
 type Stage = (&'static str, fn(Scale));
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     ("decode", decode::run),
     ("window", window::run),
     ("http", http::run),
+    ("requests", requests::run),
     ("query", query::run),
     ("store", store::run),
     ("engine", engine::run),

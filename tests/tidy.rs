@@ -60,7 +60,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper", &["ingest", "proxy", "node", "cli"]),
     ("hyper_util", &["ingest", "proxy", "node", "cli"]),
     ("prometheus_client", &["proxy", "node"]),
-    ("notify", &["node"]),
+    ("tokio_io_timeout", &["node"]),
     ("clap", &["cli"]),
     ("std::fs", &["log", "store", "node", "cli"]),
 ];

@@ -20,8 +20,9 @@ use crate::model::{Clock, Labels, Sample, Timestamp};
 use crate::node::assembly::Node;
 use crate::node::clock::SystemClock;
 use crate::node::config::{Config, LogTimeSource, NewSenders};
-use crate::node::http::{Control, serve};
+use crate::node::http::Control;
 use crate::node::jobs::LoadedJobs;
+use crate::node::listener::serve;
 use crate::plan::Catalog;
 use crate::plan::spec::{ReadOptions, read_job};
 use crate::promql::parse;
@@ -163,7 +164,7 @@ async fn send(url: &str, times: &Times) -> Result<MemorySource, String> {
     let labels: Vec<Labels> = (0..workload.series).map(|number| workload.labels(number)).collect();
     let samples: Vec<Vec<Sample>> = (0..workload.series).map(|number| workload.samples(number, scrapes)).collect();
     let bar = progress("sending", (workload.series * scrapes) as u64);
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
     let part = |first: usize, scrape: usize| -> Vec<(Labels, Vec<Sample>)> {
         let numbers = first..(first + SERIES_PER_REQUEST).min(workload.series);
         numbers.map(|number| (labels[number].clone(), vec![samples[number][scrape]])).collect()

@@ -27,10 +27,10 @@ pub struct ExplainArgs {
     #[arg(long, requires_all = ["end", "step"])]
     start: Option<String>,
     /// Last instant of a range query
-    #[arg(long)]
+    #[arg(long, requires = "start")]
     end: Option<String>,
     /// Step of a range query, such as 30s
-    #[arg(long)]
+    #[arg(long, requires = "start")]
     step: Option<String>,
     /// The instant of an instant query; without it and --start, a query on every grid
     #[arg(long, conflicts_with = "start")]
@@ -39,6 +39,9 @@ pub struct ExplainArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// How long a server may take to explain a query.
+const SERVER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// 0 when views answer the whole query, 1 when not, 2 for wrong usage, 3 when it could not be found out.
 pub fn run(args: &ExplainArgs) -> ExitCode {
@@ -95,7 +98,9 @@ fn ask(server: &str, args: &ExplainArgs) -> ExitCode {
     let answer = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
     let answer = answer.and_then(|runtime| {
         runtime.block_on(async {
-            let response = reqwest::get(&url).await.map_err(|error| error.to_string())?;
+            let client = reqwest::Client::builder().no_proxy().timeout(SERVER_TIMEOUT).build();
+            let request = client.map_err(|error| error.to_string())?.get(&url);
+            let response = request.send().await.map_err(|error| format!("{error}; is it a running Prefold?"))?;
             response.text().await.map_err(|error| error.to_string())
         })
     });
@@ -113,7 +118,7 @@ fn ask(server: &str, args: &ExplainArgs) -> ExitCode {
 fn told(explanation: &serde_json::Value, json: bool) -> ExitCode {
     match json {
         true => println!("{explanation}"),
-        false => println!("{explanation:#}"),
+        false => println!("{}", explanation["text"].as_str().unwrap_or_default()),
     }
     ExitCode::from(u8::from(explanation["whole"] != true))
 }

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch};
 use super::could_not_run;
 use crate::node::assembly::{Node, listen_address};
 use crate::node::config::{Config, Overrides, read_config};
-use crate::node::http::{Control, serve};
+use crate::node::http::Control;
 use crate::node::jobs;
+use crate::node::listener::serve;
 
 /// Runs everything in one process.
 #[derive(Clone, Debug, clap::Args)]
@@ -77,7 +78,10 @@ fn configuration(args: RunArgs) -> Result<Config, String> {
 
 async fn serve_until_told(config: Config, threads: usize) -> Result<(), String> {
     let address = listen_address(&config.listen)?;
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {address}: {error}; stop what listens there, or choose another address with --listen")
+    })?;
+    let watch = jobs::Watch::new(&config.jobs);
     let loaded = jobs::load(&config.jobs)?;
     let views = loaded.catalog.len();
     let node = Node::start(config, loaded, threads)?;
@@ -86,10 +90,7 @@ async fn serve_until_told(config: Config, threads: usize) -> Result<(), String> 
     node.start_scraping(local).await?;
     tracing::info!(%local, views, data = %node.config.data_dir.display(), "prefold runs; the status is at /prefold/");
     let (reload, told) = mpsc::channel(1);
-    let watcher = jobs::watch(&node.config.jobs, reload.clone());
-    if let Err(error) = &watcher {
-        tracing::warn!("{error}; send SIGHUP to read the jobs again");
-    }
+    node.keep(tokio::spawn(watch.run(reload.clone())));
     node.keep(tokio::spawn(Arc::clone(&node).reload_when_told(told)));
     let (quit, quit_told) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);

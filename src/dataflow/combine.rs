@@ -162,6 +162,7 @@ impl Status {
     fn add(&mut self, other: &Status) {
         self.overdue_since = self.overdue_since.min(other.overdue_since);
         self.live += other.live;
+        self.valued += other.valued;
         self.overdue += other.overdue;
         self.overdue_newest = self.overdue_newest.max(other.overdue_newest);
         self.overdue_new_since = self.overdue_new_since.min(other.overdue_new_since);
@@ -219,6 +220,7 @@ impl ViewCombine {
             view: id,
             t,
             input_series: status.live,
+            valued_series: status.valued,
             output_series: results.len() as u64,
             overdue: status.overdue,
             not_counted: status.not_counted,

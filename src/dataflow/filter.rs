@@ -11,10 +11,10 @@ use smol_str::SmolStr;
 
 use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, Stretch, ViewSet};
 use super::selector_lookup::SelectorLookup;
-use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot};
+use crate::compile::{FUTURE_MS, OperatorsPlan};
 use crate::model::labels::SeriesIdBuild;
 use crate::model::{Labels, LogTime, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
-use crate::wire::record::{Record, RecordSeries};
+use crate::wire::record::{Record, RecordBuffers, RecordSeries};
 
 /// No view selects the series.
 const UNSELECTED: SeriesIndex = SeriesIndex(u32::MAX);
@@ -53,6 +53,8 @@ pub struct Filter {
     sighted: HashSet<(Tenant, SmolStr)>,
     log_time: LogTime,
     swept: LogTime,
+    /// What the record before was parsed into.
+    buffers: RecordBuffers,
 }
 
 impl Filter {
@@ -74,6 +76,7 @@ impl Filter {
             sighted: mine.map(|seen| (seen.tenant.clone(), seen.sender.clone())).collect(),
             log_time: Timestamp::MIN,
             swept: Timestamp::MIN,
+            buffers: RecordBuffers::default(),
         }
     }
 
@@ -95,8 +98,11 @@ impl Filter {
         self.log_time = self.log_time.max(raw.log_time);
         let mut out = self.empty(self.log_time);
         if !raw.payload.is_empty() {
-            match Record::parse(&raw.payload) {
-                Ok(record) => self.decoded(&record, &mut out),
+            match Record::parse_with(&raw.payload, std::mem::take(&mut self.buffers)) {
+                Ok(record) => {
+                    self.decoded(&record, &mut out);
+                    self.buffers = record.into_buffers();
+                }
                 Err(_) => self.skip(&mut out),
             }
         }
@@ -114,6 +120,7 @@ impl Filter {
         let tenant = Tenant::from(record.tenant());
         (out.sender, out.sender_named) = self.sender(&tenant, record.sender());
         let (mut first, ahead) = (Timestamp::MAX, self.log_time + FUTURE_MS);
+        out.points.reserve_exact(record.sample_count());
         for series in record.series() {
             let index = self.lookup_series(&tenant, &series, out);
             for sample in series.samples() {
@@ -279,11 +286,6 @@ impl Filter {
             .map(|(slot, view)| Stretch { slot, reason, from: from - view.max_delay_ms, to: to + view.shape.window_ms })
             .collect()
     }
-}
-
-/// The views over a series' selectors.
-pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
-    selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
 }
 
 #[cfg(test)]

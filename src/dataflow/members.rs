@@ -111,6 +111,7 @@ impl ViewWindow {
             };
             if let Some(value) = value {
                 values[member.place as usize] = value;
+                status.valued += 1;
             }
             status.state_bytes += one.bytes() as u64;
         }

@@ -210,6 +210,8 @@ pub struct Status {
     pub t: Timestamp,
     /// Series with a sample within the reach and no marker since.
     pub live: u64,
+    /// Series with a value.
+    pub valued: u64,
     /// Live series whose next sample should have come and has not.
     pub overdue: u64,
     /// The least newest time of the overdue; `Timestamp::MAX` when there are none.
@@ -237,6 +239,7 @@ impl Default for Status {
             slot: ViewSlot::default(),
             t: Timestamp::default(),
             live: 0,
+            valued: 0,
             overdue: 0,
             overdue_since: Timestamp::MAX,
             overdue_newest: Timestamp::MIN,
@@ -313,6 +316,8 @@ pub struct Emitted {
     pub view: ViewId,
     pub t: Timestamp,
     pub input_series: u64,
+    /// Series that have a value at it: what stands behind the results, where one that changes none of them shows.
+    pub valued_series: u64,
     pub output_series: u64,
     pub overdue: u64,
     pub not_counted: u64,

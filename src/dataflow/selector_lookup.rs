@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use smol_str::SmolStr;
 
-use crate::compile::OperatorsPlan;
+use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Tenant};
 
 /// By tenant and metric name.
@@ -34,4 +34,9 @@ impl SelectorLookup {
         let any = self.any_metric.get(tenant).into_iter().flatten();
         named.chain(any).copied().filter(|place| plan.selectors[*place as usize].selector.matches(labels)).collect()
     }
+}
+
+/// The views over a series' selectors.
+pub fn views_of<'a>(plan: &'a OperatorsPlan, selectors: &'a [u32]) -> impl Iterator<Item = ViewSlot> + 'a {
+    selectors.iter().flat_map(|place| plan.selectors[*place as usize].views.iter().copied())
 }

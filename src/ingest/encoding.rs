@@ -4,17 +4,17 @@
 //! A series is found by the hash of its labels' bytes, with its id, partition and symbols; only a new one is decoded,
 //! checked and sorted.
 
-use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::gateway::{Gateway, Origin, Written};
 use super::limits::{RefusalReason, check_labels};
-use super::series_cache::{Cached, SeriesCache};
+use super::records::{Content, Records, Split};
+use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
 use crate::log::NewRecord;
-use crate::model::{Labels, PartitionId, Sample, SeriesId, Timestamp};
+use crate::model::Labels;
 use crate::wire::WireError;
-use crate::wire::record::{InternedLabels, RecordWriter, SymbolTable, TableFull};
+use crate::wire::record::{SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
 
@@ -23,41 +23,9 @@ pub(super) enum EncodeError {
     Wire(WireError),
     /// Begin again with an empty symbol table.
     Full,
-    /// Begin again with records of one series each.
+    /// Begin again with every series in a record of its own.
     TooLarge,
 }
-
-/// When a record is ended and another begun.
-#[derive(Clone, Copy)]
-pub(super) struct Split {
-    /// A record is measured when so many series and refusals have come since the last time.
-    measured_every: usize,
-    /// It is ended when it is at least this long then.
-    bytes: usize,
-    /// No record may be longer.
-    bytes_max: usize,
-}
-
-impl Split {
-    /// Records up to half of what the log takes: what comes between two measurements fits into the other half, or else
-    /// the request is encoded again [apart](Split::apart).
-    pub(super) fn half(bytes_max: usize) -> Split {
-        Split { measured_every: 32, bytes: bytes_max / 2, bytes_max }
-    }
-
-    /// Every series in a record of its own. One that is too large even so can never be taken.
-    pub(super) fn apart(bytes_max: usize) -> Split {
-        Split { measured_every: 1, bytes: 1, bytes_max }
-    }
-
-    /// So many samples of one series go into one record: with times and values of the longest, a quarter of what fits.
-    fn samples(self) -> usize {
-        (self.bytes_max / 4 / SAMPLE_BYTES_MAX).max(1)
-    }
-}
-
-/// A sample with its field's frame, its value, its time and its start timestamp.
-const SAMPLE_BYTES_MAX: usize = 40;
 
 impl From<WireError> for EncodeError {
     fn from(error: WireError) -> EncodeError {
@@ -71,78 +39,69 @@ impl From<TableFull> for EncodeError {
     }
 }
 
-/// What a series of a request carries beside its labels.
-#[derive(Clone, Copy)]
-struct Content<'s> {
-    samples: &'s [Sample],
-    /// One for each sample; only 2.0 can have them.
-    start_timestamps: Option<&'s [i64]>,
-    histograms: usize,
-    exemplars: usize,
-}
-
-/// A request being encoded: records of the partitions it touches.
+/// A request being encoded.
 pub(super) struct Encoding<'g> {
     gateway: &'g Gateway,
     symbols: &'g SymbolTable,
     origin: &'g Origin,
-    split: Split,
-    /// Seed of the label block's hash: tenants do not share cached series.
-    seed: u64,
-    /// By partition.
-    open: Vec<Open>,
-    /// Records that were ended.
-    ended: Vec<NewRecord>,
-    written: Written,
+    /// Mixed into the hash of a label block: tenants do not share cached series.
+    seed: u128,
     buffer: Vec<u8>,
-    /// The cache as the request found it.
-    cache: RwLockReadGuard<'g, SeriesCache>,
+    /// The cache as the request found it, unless that is of another symbol table.
+    cache: Option<RwLockReadGuard<'g, SeriesCache>>,
     /// Where the next series probably stands in it.
     next: usize,
-    /// Series it did not hold, or not with symbols of this table.
-    fresh: Vec<(u128, Cached)>,
-}
-
-/// The record of a partition that is being written.
-#[derive(Default)]
-struct Open {
-    writer: Option<RecordWriter>,
-    newest: Option<Timestamp>,
-    /// Series and refusals since the record was last measured.
-    unmeasured: usize,
+    /// Series it did not hold.
+    fresh: Vec<(LabelsKey, Fresh)>,
+    pub(super) records: Records<'g>,
 }
 
 impl<'g> Encoding<'g> {
     pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable, split: Split) -> Encoding<'g> {
-        let partitions = usize::from(gateway.log.partitions());
+        let cache = gateway.cache.read();
         Encoding {
             gateway,
             symbols,
             origin,
-            split,
-            seed: xxh3_64(origin.tenant.as_bytes()),
-            open: (0..partitions).map(|_| Open::default()).collect(),
-            ended: Vec::new(),
-            written: Written::default(),
+            seed: xxh3_128(origin.tenant.as_bytes()),
             buffer: Vec::new(),
-            cache: gateway.cache.read(),
+            cache: cache.is_of(symbols).then_some(cache),
             next: 0,
             fresh: Vec::new(),
+            records: Records::new(gateway, origin, symbols, split),
         }
     }
 
     pub(super) fn request_v1(&mut self, body: &[u8]) -> Result<(), EncodeError> {
         let mut request = remote_write_v1::Request::new(body);
-        while let Some(series) = request.next_series()? {
+        loop {
+            if self.take_expected(&mut request) {
+                continue;
+            }
+            let Some(series) = request.next_series()? else { return Ok(()) };
             let mut buffer = std::mem::take(&mut self.buffer);
             let block = series.labels.contiguous(&mut buffer)?;
-            let key = xxh3_128_with_seed(block, self.seed);
+            let key = LabelsKey { hash: xxh3_128(block) ^ self.seed, bytes: block.len() as u32 };
             let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
             let remote_write_v1::Series { samples, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps: None, histograms, exemplars })?;
             self.buffer = buffer;
         }
-        Ok(())
+    }
+
+    /// Takes the next series if it is the one that followed the last one before.
+    #[inline]
+    fn take_expected(&mut self, request: &mut remote_write_v1::Request<'_>) -> bool {
+        let Some((key, known)) = self.cache.as_ref().and_then(|cache| cache.at(self.next)) else { return false };
+        let seed = self.seed;
+        match request.next_series_of(key.bytes as usize, |block| xxh3_128(block) ^ seed == key.hash) {
+            None => false,
+            Some(remote_write_v1::Series { samples, .. }) => {
+                self.next += 1;
+                self.records.take(known, Content { samples, start_timestamps: None, histograms: 0, exemplars: 0 });
+                true
+            }
+        }
     }
 
     pub(super) fn request_v2(&mut self, body: &[u8]) -> Result<(), EncodeError> {
@@ -154,7 +113,7 @@ impl<'g> Encoding<'g> {
                 self.buffer.extend_from_slice(&hashes[*reference as usize].to_le_bytes());
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
-            let key = xxh3_128_with_seed(&self.buffer, self.seed ^ 1);
+            let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 1, bytes: self.buffer.len() as u32 };
             let labels = || Some(series.labels().collect());
             let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
@@ -165,25 +124,32 @@ impl<'g> Encoding<'g> {
     /// Takes a series, from the cache by its key or by looking at its labels.
     fn take<'a>(
         &mut self,
-        key: u128,
+        key: LabelsKey,
         labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
         content: Content<'_>,
-    ) -> Result<(), EncodeError> {
-        let mut next = self.next;
-        let known = self.cache.find(key, &mut next).filter(|cached| cached.is_of(self.symbols)).cloned();
-        self.next = next;
-        match known {
-            Some(known) => self.take_known(&known, content),
-            None => {
-                let cached = self.look_at(labels())?;
-                self.take_known(&cached, content)?;
-                self.fresh.push((key, cached));
-                Ok(())
+    ) -> Result<(), TableFull> {
+        if let Some(cache) = &self.cache {
+            let expected = cache.at(self.next).filter(|(expected, _)| expected.hash == key.hash);
+            let place = if expected.is_some() { Some(self.next) } else { cache.find(key.hash) };
+            if let Some((place, (_, known))) = place.and_then(|place| Some((place, cache.at(place)?))) {
+                self.next = place + 1;
+                self.records.take(known, content);
+                return Ok(());
             }
         }
+        let fresh = self.look_at(labels())?;
+        let known = match &fresh {
+            Fresh::Refused(reason) => Known::Refused(*reason),
+            Fresh::Series { id, partition, labels } => {
+                Known::Series { id: *id, partition: *partition, labels: labels.ids(self.symbols).unwrap_or_default() }
+            }
+        };
+        self.records.take(known, content);
+        self.fresh.push((key, fresh));
+        Ok(())
     }
 
-    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Cached, TableFull> {
+    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
         let checked = match labels {
             Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
@@ -194,111 +160,18 @@ impl<'g> Encoding<'g> {
                 let labels = Labels::from_pairs(labels);
                 let id = labels.series_id(&self.origin.tenant);
                 let partition = id.partition(self.gateway.log.partitions());
-                Cached::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
+                Fresh::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
             }
-            Err(reason) => Cached::Refused(reason),
+            Err(reason) => Fresh::Refused(reason),
         })
     }
 
-    fn take_known(&mut self, known: &Cached, content: Content<'_>) -> Result<(), EncodeError> {
-        self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
-        match known {
-            Cached::Refused(reason) => {
-                self.refuse(*reason, 1);
-                if reason.upstream_may_have_it() {
-                    self.writer(0).refusal(None, &[], reason.slug());
-                    self.measure(0)?;
-                }
-            }
-            Cached::Series { id, partition, labels } => {
-                if content.histograms > 0 {
-                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
-                    let ids = labels.ids(self.symbols).unwrap_or_default();
-                    self.writer(*partition).refusal(Some(ids), &[], RefusalReason::NativeHistogram.slug());
-                    self.measure(*partition)?;
-                }
-                match content.samples.is_empty() {
-                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
-                    true => {}
-                    false => self.series((*id, *partition), labels, content.samples, content.start_timestamps)?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn series(
-        &mut self,
-        (id, partition): (SeriesId, u16),
-        labels: &InternedLabels,
-        samples: &[Sample],
-        start_timestamps: Option<&[i64]>,
-    ) -> Result<(), EncodeError> {
-        self.written.samples += samples.len() as u64;
-        // Interned in this very table; labels of another would make the record fail as a whole.
-        let ids = labels.ids(self.symbols).unwrap_or_default();
-        let (every, mut starts) = (self.split.samples(), start_timestamps.unwrap_or_default().chunks(self.split.samples()));
-        for samples in samples.chunks(every) {
-            let newest = samples.iter().map(|sample| sample.t).max();
-            let open = &mut self.open[usize::from(partition)];
-            open.newest = newest.max(open.newest);
-            self.writer(partition).series(id, ids, samples, starts.next());
-            self.measure(partition)?;
-        }
-        Ok(())
-    }
-
-    /// Ends a partition's record when it is due.
-    fn measure(&mut self, partition: u16) -> Result<(), EncodeError> {
-        let open = &mut self.open[usize::from(partition)];
-        open.unmeasured += 1;
-        if open.unmeasured < self.split.measured_every {
-            return Ok(());
-        }
-        open.unmeasured = 0;
-        let bytes = open.writer.as_mut().map_or(0, |writer| writer.len_bytes(self.symbols));
-        if bytes >= self.split.bytes { self.end(partition) } else { Ok(()) }
-    }
-
-    fn end(&mut self, partition: u16) -> Result<(), EncodeError> {
-        let Open { writer, newest, .. } = std::mem::take(&mut self.open[usize::from(partition)]);
-        let Some(mut writer) = writer else { return Ok(()) };
-        let payload = Bytes::from(writer.finish(self.symbols)?);
-        self.gateway.give_back(writer);
-        if payload.len() > self.split.bytes_max && self.split.measured_every > 1 {
-            return Err(EncodeError::TooLarge);
-        }
-        self.ended.push(NewRecord { partition: PartitionId(partition), payload, newest });
-        Ok(())
-    }
-
-    fn writer(&mut self, partition: u16) -> &mut RecordWriter {
-        let (origin, gateway) = (self.origin, self.gateway);
-        self.open[usize::from(partition)].writer.get_or_insert_with(|| {
-            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
-            writer.begin(&origin.tenant, &origin.sender);
-            writer
-        })
-    }
-
-    fn refuse(&mut self, reason: RefusalReason, count: u64) {
-        if count == 0 {
-            return;
-        }
-        match self.written.refused.iter_mut().find(|(had, _)| *had == reason) {
-            Some((_, had)) => *had += count,
-            None => self.written.refused.push((reason, count)),
-        }
-    }
-
-    pub(super) fn finish(mut self) -> Result<(Vec<NewRecord>, Written), EncodeError> {
-        (0..self.open.len() as u16).try_for_each(|partition| self.end(partition))?;
-        let gateway = self.gateway;
+    pub(super) fn finish(self) -> Result<(Vec<NewRecord>, Written), EncodeError> {
+        let encoded = self.records.finish()?;
         drop(self.cache);
         if !self.fresh.is_empty() {
-            let mut cache = gateway.cache.write();
-            self.fresh.into_iter().for_each(|(key, cached)| cache.insert(key, cached));
+            self.gateway.cache.write().take(self.symbols, self.fresh);
         }
-        Ok((self.ended, self.written))
+        Ok(encoded)
     }
 }

@@ -8,40 +8,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use dashmap::DashMap;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
-use super::encoding::{EncodeError, Encoding, Split};
+use super::buffers::Buffers;
+use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
+use super::records::Split;
+use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
-use crate::wire::WireError;
+use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
 use crate::wire::record::{Interner, RecordWriter, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
+use crate::wire::{WireError, snappy};
 
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
 
-/// A sender's unreadable bodies uncover its tenant's views at most this often.
-const UNREADABLE_PAUSE_MS: i64 = 60_000;
-
 /// Record writers kept between requests.
 const WRITERS_KEPT_MAX: usize = 64;
 
-/// Senders remembered.
-const SENDERS_MAX: usize = 100_000;
-
 /// How the gateway treats what it is sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GatewayOptions {
     pub limits: SeriesLimits,
+    /// Senders that may write between two starts.
+    pub senders_max: usize,
     /// Labels taken off every series: a sender's external labels that upstream does not have.
     pub drop_labels: Vec<String>,
     /// Labels whose values name the sender, when no header does.
     pub sender_labels: Vec<String>,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> GatewayOptions {
+        let limits = SeriesLimits::default();
+        GatewayOptions { limits, senders_max: 10_000, drop_labels: Vec::new(), sender_labels: Vec::new() }
+    }
 }
 
 /// Turns requests into records and has them appended.
@@ -54,8 +59,9 @@ pub struct Gateway {
     interner: Interner,
     /// Record writers between requests: each has grown to the symbol table's size.
     pub(super) writers: parking_lot::Mutex<Vec<RecordWriter>>,
-    /// Senders that have written, with when their last unreadable body was noted.
-    senders: DashMap<(Tenant, SmolStr), Timestamp>,
+    /// Memory of bodies, between requests.
+    buffers: Buffers,
+    senders: Senders,
     counters: Counters,
 }
 
@@ -117,6 +123,8 @@ pub enum WriteError {
     #[error("body-malformed: {0}")]
     Malformed(WireError),
     #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    #[error("{0}")]
     Append(AppendError),
 }
 
@@ -125,11 +133,12 @@ impl Gateway {
         Gateway {
             log,
             clock,
+            senders: Senders::new(options.senders_max),
             options,
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
             writers: parking_lot::Mutex::default(),
-            senders: DashMap::new(),
+            buffers: Buffers::default(),
             counters: Counters::default(),
         }
     }
@@ -143,16 +152,25 @@ impl Gateway {
         self.cache.read().len()
     }
 
-    /// Takes a decompressed request: what is valid is durable when this returns, and what is not is told.
+    /// Takes a request as it was sent, of at most so many bytes when decompressed: what is valid is durable when this
+    /// returns, and what is not is told.
     ///
     /// # Errors
     /// When the body cannot be read as a whole, or the log did not take it; nothing of it was written then.
-    pub async fn write(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<Written, WriteError> {
-        let (records, written) = match self.encode(origin, protocol, body) {
+    pub async fn write(
+        &self,
+        origin: &Origin,
+        protocol: Protocol,
+        compressed: &[u8],
+        body_bytes_max: usize,
+    ) -> Result<Written, WriteError> {
+        let (records, written) = match self.decode(origin, protocol, compressed, body_bytes_max) {
             Ok(encoded) => encoded,
             Err(error) => {
-                self.note_unreadable(origin).await;
-                return Err(WriteError::Malformed(error));
+                if let WriteError::Malformed(_) = error {
+                    self.note_unreadable(origin).await;
+                }
+                return Err(error);
             }
         };
         self.append(records).await.map_err(WriteError::Append)?;
@@ -162,6 +180,21 @@ impl Gateway {
             self.counters.refuse(*reason, *count);
         }
         Ok(written)
+    }
+
+    /// Decompresses a body and encodes it; its memory is free again before the records are durable.
+    fn decode(
+        &self,
+        origin: &Origin,
+        protocol: Protocol,
+        compressed: &[u8],
+        body_bytes_max: usize,
+    ) -> Result<(Vec<NewRecord>, Written), WriteError> {
+        let mut body = self.buffers.take();
+        let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body).map_err(WriteError::Malformed);
+        let encoded = decompressed.and_then(|()| self.encode(origin, protocol, &body));
+        self.buffers.give_back(body);
+        encoded
     }
 
     /// Takes series whose labels are known good: our own scraper's.
@@ -175,7 +208,8 @@ impl Gateway {
                 for (labels, sample) in series {
                     let id = labels.series_id(&origin.tenant);
                     let interned = table.intern_labels(labels)?;
-                    encoding.series((id, id.partition(self.log.partitions())), &interned, &[*sample], None)?;
+                    let (place, ids) = ((id, id.partition(self.log.partitions())), interned.ids(table).unwrap_or_default());
+                    encoding.records.series(place, ids, &[*sample], None);
                 }
                 encoding.finish()
             })
@@ -185,8 +219,9 @@ impl Gateway {
         Ok(())
     }
 
-    fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WireError> {
-        let origin = self.named_origin(origin, protocol, body)?;
+    fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WriteError> {
+        let origin = self.named_origin(origin, protocol, body).map_err(WriteError::Malformed)?;
+        self.senders.admit(&origin).map_err(WriteError::NotAdmitted)?;
         let encoded = self.with_table(|table, split| {
             let mut encoding = Encoding::new(self, &origin, table, split);
             match protocol {
@@ -194,9 +229,8 @@ impl Gateway {
                 Protocol::V2 => encoding.request_v2(body)?,
             }
             encoding.finish()
-        })?;
-        self.remember_sender(&origin);
-        Ok(encoded)
+        });
+        encoded.map_err(WriteError::Malformed)
     }
 
     /// Runs an encoding with the symbol table in use; once more with an empty one when it was full, and once more with
@@ -250,31 +284,10 @@ impl Gateway {
         Ok(Origin { sender, ..origin.clone() })
     }
 
-    fn remember_sender(&self, origin: &Origin) {
-        let key = (origin.tenant.clone(), origin.sender.clone());
-        if !self.senders.contains_key(&key) && self.senders.len() < SENDERS_MAX {
-            self.senders.insert(key, Timestamp::MIN);
-        }
-    }
-
-    /// A body that could not even be decompressed.
-    ///
-    /// # Errors
-    /// Always the one given.
-    pub async fn unreadable_body(&self, origin: &Origin, error: WireError) -> Result<Written, WriteError> {
-        self.note_unreadable(origin).await;
-        Err(WriteError::Malformed(error))
-    }
-
     /// A body of a known sender that cannot be read may have held anything: its tenant's views are uncovered around now.
     pub async fn note_unreadable(&self, origin: &Origin) {
         self.counters.refuse(RefusalReason::BodyMalformed, 1);
-        let now = self.clock.now();
-        let due = match self.senders.get_mut(&(origin.tenant.clone(), origin.sender.clone())) {
-            Some(mut noted) => now - *noted >= UNREADABLE_PAUSE_MS && std::mem::replace(&mut *noted, now) < now,
-            None => false,
-        };
-        if due {
+        if self.senders.is_unreadable_due(origin, self.clock.now()) {
             let table = self.interner.table();
             let mut writer = RecordWriter::new();
             writer.begin(&origin.tenant, &origin.sender);

@@ -16,96 +16,59 @@ impl Default for SeriesLimits {
     }
 }
 
-/// Why something was not taken. The slug is the label `reason` of `prefold_ingest_refused_total`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum RefusalReason {
-    MetricNameMissing,
-    LabelNameEmpty,
-    LabelDuplicate,
-    TooManyLabels,
-    LabelNameTooLong,
-    LabelValueTooLong,
-    LabelsMalformed,
-    NoSamples,
-    NativeHistogram,
-    Exemplar,
-    BodyMalformed,
-    BodyTooLarge,
-    ContentType,
-    ContentEncoding,
-    LogUnavailable,
+/// One line a reason: its slug, one sentence for the sender, and whether upstream may have taken what is refused here.
+macro_rules! refusal_reasons {
+    ($($reason:ident: $slug:literal, $sentence:literal, $upstream_may_have_it:literal;)*) => {
+        /// Why something was not taken. The slug is the label `reason` of `prefold_ingest_refused_total`.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum RefusalReason {
+            $($reason,)*
+        }
+
+        impl RefusalReason {
+            pub const ALL: &[RefusalReason] = &[$(RefusalReason::$reason,)*];
+
+            pub fn slug(self) -> &'static str {
+                match self {
+                    $(RefusalReason::$reason => $slug,)*
+                }
+            }
+
+            /// One sentence for the sender.
+            fn sentence(self) -> &'static str {
+                match self {
+                    $(RefusalReason::$reason => $sentence,)*
+                }
+            }
+
+            /// Whether upstream may have taken what is refused here: then views must not be served over it.
+            pub fn upstream_may_have_it(self) -> bool {
+                match self {
+                    $(RefusalReason::$reason => $upstream_may_have_it,)*
+                }
+            }
+        }
+    };
 }
 
-impl RefusalReason {
-    pub const ALL: [RefusalReason; 15] = [
-        RefusalReason::MetricNameMissing,
-        RefusalReason::LabelNameEmpty,
-        RefusalReason::LabelDuplicate,
-        RefusalReason::TooManyLabels,
-        RefusalReason::LabelNameTooLong,
-        RefusalReason::LabelValueTooLong,
-        RefusalReason::LabelsMalformed,
-        RefusalReason::NoSamples,
-        RefusalReason::NativeHistogram,
-        RefusalReason::Exemplar,
-        RefusalReason::BodyMalformed,
-        RefusalReason::BodyTooLarge,
-        RefusalReason::ContentType,
-        RefusalReason::ContentEncoding,
-        RefusalReason::LogUnavailable,
-    ];
-
-    pub fn slug(self) -> &'static str {
-        match self {
-            RefusalReason::MetricNameMissing => "metric-name-missing",
-            RefusalReason::LabelNameEmpty => "label-name-empty",
-            RefusalReason::LabelDuplicate => "label-duplicate",
-            RefusalReason::TooManyLabels => "too-many-labels",
-            RefusalReason::LabelNameTooLong => "label-name-too-long",
-            RefusalReason::LabelValueTooLong => "label-value-too-long",
-            RefusalReason::LabelsMalformed => "labels-malformed",
-            RefusalReason::NoSamples => "no-samples",
-            RefusalReason::NativeHistogram => "native-histogram",
-            RefusalReason::Exemplar => "exemplar",
-            RefusalReason::BodyMalformed => "body-malformed",
-            RefusalReason::BodyTooLarge => "body-too-large",
-            RefusalReason::ContentType => "content-type",
-            RefusalReason::ContentEncoding => "content-encoding",
-            RefusalReason::LogUnavailable => "log-unavailable",
-        }
-    }
-
-    /// One sentence for the sender.
-    fn sentence(self) -> &'static str {
-        match self {
-            RefusalReason::MetricNameMissing => "the series has no metric name (label __name__)",
-            RefusalReason::LabelNameEmpty => "a label has an empty name",
-            RefusalReason::LabelDuplicate => "a label occurs twice",
-            RefusalReason::TooManyLabels => "the series has more labels than limits.labels_per_series_max",
-            RefusalReason::LabelNameTooLong => "a label's name is longer than limits.label_name_bytes_max",
-            RefusalReason::LabelValueTooLong => "a label's value is longer than limits.label_value_bytes_max",
-            RefusalReason::LabelsMalformed => "the labels cannot be decoded",
-            RefusalReason::NoSamples => "the series has no samples",
-            RefusalReason::NativeHistogram => "native histograms are not supported; send classic histograms",
-            RefusalReason::Exemplar => "exemplars are not supported; set send_exemplars: false",
-            RefusalReason::BodyMalformed => "the body cannot be decoded",
-            RefusalReason::BodyTooLarge => "the body is larger than ingest.body_bytes_max",
-            RefusalReason::ContentType => "the content type is not remote write 1.0 or 2.0",
-            RefusalReason::ContentEncoding => "the content encoding is not snappy",
-            RefusalReason::LogUnavailable => "the log cannot take it now",
-        }
-    }
-
-    /// Whether upstream may have taken what is refused here: then views must not be served over it.
-    pub fn upstream_may_have_it(self) -> bool {
-        matches!(
-            self,
-            RefusalReason::TooManyLabels
-                | RefusalReason::LabelNameTooLong
-                | RefusalReason::LabelValueTooLong
-                | RefusalReason::NativeHistogram
-        )
-    }
+refusal_reasons! {
+    MetricNameMissing: "metric-name-missing", "the series has no metric name (label __name__)", false;
+    LabelNameEmpty: "label-name-empty", "a label has an empty name", false;
+    LabelDuplicate: "label-duplicate", "a label occurs twice", false;
+    TooManyLabels: "too-many-labels", "the series has more labels than limits.labels_per_series_max", true;
+    LabelNameTooLong: "label-name-too-long", "a label's name is longer than limits.label_name_bytes_max", true;
+    LabelValueTooLong: "label-value-too-long", "a label's value is longer than limits.label_value_bytes_max", true;
+    LabelsMalformed: "labels-malformed", "the labels cannot be decoded", false;
+    NoSamples: "no-samples", "the series has no samples", false;
+    NativeHistogram: "native-histogram", "native histograms are not supported; send classic histograms", true;
+    Exemplar: "exemplar", "exemplars are not supported; set send_exemplars: false", false;
+    BodyMalformed: "body-malformed", "the body cannot be decoded", false;
+    BodyTooLarge: "body-too-large", "the body is larger than ingest.body_bytes_max", false;
+    ContentType: "content-type", "the content type is not remote write 1.0 or 2.0", false;
+    ContentEncoding: "content-encoding", "the content encoding is not snappy", false;
+    LogUnavailable: "log-unavailable", "the log cannot take it now", false;
+    TooManySenders: "too-many-senders", "more senders have written than limits.senders_max", false;
+    OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", false;
 }
 
 impl fmt::Display for RefusalReason {

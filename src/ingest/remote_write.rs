@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -13,8 +13,8 @@ use smol_str::SmolStr;
 
 use super::gateway::{Gateway, Origin, Protocol, WriteError, Written};
 use super::limits::RefusalReason;
+use super::senders::NotAdmitted;
 use crate::model::Tenant;
-use crate::wire::snappy;
 
 /// How requests are received.
 #[derive(Clone, Debug)]
@@ -35,6 +35,9 @@ pub struct Receiver {
 
 /// Seconds after which a refused sender should try again.
 const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What is reserved for a body at most before its bytes have come: announcing is cheap.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
 
 /// A request that was not taken.
 struct Refused {
@@ -72,12 +75,16 @@ impl Receiver {
                 return Err(refused);
             }
         };
-        let written = match snappy::decompress(&compressed, bytes_max) {
-            Ok(body) => self.gateway.write(&origin, protocol, &body).await,
-            Err(error) => self.gateway.unreadable_body(&origin, error).await,
-        };
-        written.map_err(|error| match error {
+        self.gateway.write(&origin, protocol, &compressed, bytes_max).await.map_err(|error| match error {
             WriteError::Malformed(error) => malformed(StatusCode::BAD_REQUEST, format!("body-malformed: {error}")),
+            WriteError::NotAdmitted(error @ NotAdmitted::TooMany { .. }) => Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                reason: RefusalReason::TooManySenders,
+                message: error.to_string(),
+            },
+            WriteError::NotAdmitted(error @ NotAdmitted::TooLong { .. }) => {
+                Refused { status: StatusCode::BAD_REQUEST, reason: RefusalReason::OriginTooLong, message: error.to_string() }
+            }
             WriteError::Append(error) if error.retryable() => Refused {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 reason: RefusalReason::LogUnavailable,
@@ -91,7 +98,9 @@ impl Receiver {
 
     async fn collect(&self, body: Body) -> Result<Vec<u8>, Refused> {
         let bytes_max = self.options.body_bytes_max;
-        let (mut collected, mut stream) = (Vec::new(), body.into_data_stream());
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut collected = Vec::with_capacity(announced.min(bytes_max).min(RESERVED_BYTES_MAX));
+        let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| Refused {
                 status: StatusCode::BAD_REQUEST,

@@ -134,10 +134,12 @@ impl Node {
     /// # Errors
     /// Every problem of the files; nothing has changed then.
     pub fn reload(&self) -> Result<usize, String> {
-        let loaded = jobs::load(&self.config.jobs)?;
+        let loaded = jobs::load_again(&self.config.jobs)?;
         let views = loaded.catalog.len();
-        if let Some(stream) = &*self.stream.lock() {
-            stream.reload(Arc::clone(&loaded.catalog));
+        if let Some(stream) = &*self.stream.lock()
+            && let Err(waits) = stream.reload(Arc::clone(&loaded.catalog))
+        {
+            tracing::warn!("{waits}");
         }
         self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
         self.proxy.jobs.store(loaded.jobs);
@@ -263,6 +265,7 @@ fn gateway_options(config: &Config) -> GatewayOptions {
             label_name_bytes_max: config.limits.label_name_bytes_max,
             label_value_bytes_max: config.limits.label_value_bytes_max,
         },
+        senders_max: config.limits.senders_max,
         drop_labels: config.ingest.drop_labels.clone(),
         sender_labels: config.ingest.sender_labels.clone(),
     }

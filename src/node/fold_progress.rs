@@ -18,6 +18,7 @@ impl ViewProgress {
     pub fn activity(&self) -> ViewActivity {
         ViewActivity {
             input_series: self.newest.input_series,
+            valued_series: Some((self.newest.t, self.newest.valued_series)),
             output_series: self.newest.output_series,
             window_samples: self.newest.window_samples,
             state_bytes: self.newest.state_bytes,

@@ -1,4 +1,4 @@
-//! The listener: one for everything, bounded in connections, header time and body size.
+//! What is answered where: one listener for everything, each request by its path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,14 +7,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming as HyperBody;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::assembly::Node;
-use super::{metrics, request_body, status};
+use super::{metrics, status};
 use crate::proxy::pages;
 use crate::proxy::params::{FORM_BYTES_MAX, Params};
 use crate::proxy::{json, upstream::Incoming};
@@ -28,68 +24,13 @@ pub struct Control {
     pub quit: mpsc::Sender<()>,
 }
 
-/// Serves until told to stop, then lets what runs finish for a while.
-pub async fn serve(node: Arc<Node>, listener: TcpListener, control: Control, mut stop: watch::Receiver<bool>) {
-    let limits = &node.config.limits;
-    let connections = Arc::new(Semaphore::new(limits.http_connections_max));
-    let header_timeout = Duration::from_millis(limits.header_read_timeout.0.unsigned_abs());
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                // Answers are small and waited for.
-                let _ = socket.set_nodelay(true);
-                let (node, control, stopped) = (Arc::clone(&node), control.clone(), stop.clone());
-                tokio::spawn(async move {
-                    connection(node, socket, peer, control, header_timeout, stopped).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; trying again");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+/// Whether a request is answered even when queries hold every connection.
+pub(super) fn must_go_on(path: &str) -> bool {
+    path.ends_with("/api/v1/write") || path.starts_with("/-/") || path == "/metrics"
 }
 
-async fn connection(
-    node: Arc<Node>,
-    socket: tokio::net::TcpStream,
-    peer: SocketAddr,
-    control: Control,
-    header_timeout: Duration,
-    mut stop: watch::Receiver<bool>,
-) {
-    let service = service_fn(move |request: Request<HyperBody>| {
-        let (node, control) = (Arc::clone(&node), control.clone());
-        async move {
-            let (head, body) = request.into_parts();
-            let (body, rest) = request_body::shared(&head.headers, body);
-            let response = handle(node, peer, control, Request::from_parts(head, body)).await;
-            Ok::<Response, std::convert::Infallible>(rest.dropped(response).await)
-        }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(socket), service);
-    let mut served = std::pin::pin!(served);
-    tokio::select! {
-        // A client that breaks off or is too slow has nobody to be told.
-        _ = served.as_mut() => {}
-        _ = stop.changed() => {
-            served.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(Duration::from_secs(5), served).await;
-        }
-    }
-}
-
-async fn handle(node: Arc<Node>, peer: SocketAddr, control: Control, request: Request<Body>) -> Response {
+/// Answers one request.
+pub(super) async fn handle(node: Arc<Node>, peer: SocketAddr, control: Control, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     match (path.as_str(), &head.method) {

@@ -2,14 +2,18 @@
 //!
 //! A bad file changes nothing: the jobs in force stay, and every problem is logged with file, line, column and remedy.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::time::{Duration, SystemTime};
 
 use super::config::sources::job_files;
 use crate::plan::spec::{ReadOptions, check_jobs};
 use crate::plan::{Catalog, Job};
+
+/// How often the directory is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Jobs and what they compile to look up.
 #[derive(Clone, Debug)]
@@ -40,20 +44,85 @@ pub fn load(dir: &Path) -> Result<LoadedJobs, String> {
     Ok(LoadedJobs { jobs: Arc::new(checked.jobs), catalog })
 }
 
-/// Tells `changed` whenever something in a directory changes; watches while the watcher lives.
+/// Reads them again.
 ///
 /// # Errors
-/// When the directory cannot be watched.
-pub fn watch(dir: &Path, changed: tokio::sync::mpsc::Sender<()>) -> Result<RecommendedWatcher, String> {
-    let failed = |error: notify::Error| format!("cannot watch {}: {error}", dir.display());
-    let tell = move |event: notify::Result<notify::Event>| {
-        // Reading the files is an event too, and would go on for ever.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            // A full channel means that a reload is due already.
-            let _ = changed.try_send(());
+/// Every problem, one a line; a directory that has gone away is one.
+pub fn load_again(dir: &Path) -> Result<LoadedJobs, String> {
+    if !dir.exists() {
+        return Err(format!(
+            "{}: there is no such directory any more; put it back, or stop to run without jobs",
+            dir.display()
+        ));
+    }
+    load(dir)
+}
+
+/// What files there are, when they were written, and which they are; `None` without a directory.
+type Seen = Option<BTreeSet<(PathBuf, Option<SystemTime>, u64, u64)>>;
+
+/// Looks at a directory once a second, whether it is there or not: unlike the kernel's notices that also works when the
+/// directory is made later, replaced, or on another machine.
+pub struct Watch {
+    dir: PathBuf,
+    seen: Seen,
+}
+
+impl Watch {
+    /// From what is there now on: made before the jobs are read, so that no change goes unnoticed.
+    pub fn new(dir: &Path) -> Watch {
+        Watch { dir: dir.to_owned(), seen: look(dir) }
+    }
+
+    /// Tells `changed` whenever something has changed, for ever.
+    pub async fn run(mut self, changed: tokio::sync::mpsc::Sender<()>) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        loop {
+            every.tick().await;
+            let dir = self.dir.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || look(&dir)).await else { return };
+            if now != self.seen {
+                self.seen = now;
+                // A full channel means that a reload is due already.
+                let _ = changed.try_send(());
+            }
         }
+    }
+}
+
+fn look(dir: &Path) -> Seen {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let file = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok()?;
+        Some((path, metadata.modified().ok(), metadata.len(), metadata.ino()))
     };
-    let mut watcher = notify::recommended_watcher(tell).map_err(failed)?;
-    watcher.watch(dir, RecursiveMode::NonRecursive).map_err(failed)?;
-    Ok(watcher)
+    Some(entries.filter_map(|entry| file(entry.ok()?.path())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_happens_to_a_directory_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("jobs");
+        let mut before = look(&dir);
+        let mut changed = || {
+            let now = look(&folder.path().join("jobs"));
+            std::mem::replace(&mut before, now.clone()) != now
+        };
+        assert!(!changed());
+        std::fs::create_dir(&dir).unwrap();
+        assert!(changed() && !changed());
+        std::fs::write(dir.join("a.json"), "1").unwrap();
+        assert!(changed() && !changed());
+        std::fs::write(dir.join("b"), "2").unwrap();
+        assert!(changed());
+        // Put in its place, of the same size.
+        std::fs::rename(dir.join("b"), dir.join("a.json")).unwrap();
+        assert!(changed() && !changed());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(changed() && !changed());
+    }
 }

@@ -8,6 +8,7 @@ pub mod fold_progress;
 pub mod http;
 pub mod jobs;
 pub mod lane;
+pub mod listener;
 pub mod metrics;
 mod open_log;
 pub mod replay;

@@ -65,7 +65,10 @@ pub fn start(node: &Node, own: SocketAddr) -> Result<Scraper, String> {
         Some(configs) => configs.clone(),
         None => vec![itself(own)],
     };
-    let client = reqwest::Client::builder().build().map_err(|error| format!("cannot make the scraper's client: {error}"))?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("cannot make the scraper's client: {error}"))?;
     let sink = Arc::new(GatewaySink(Arc::clone(&node.gateway)));
     let observer: Arc<dyn ScrapeObserver> = Arc::clone(&node.scrape_counters) as Arc<dyn ScrapeObserver>;
     Scraper::start(&configs, sink, Arc::clone(&node.clock), client, observer)

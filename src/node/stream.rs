@@ -6,9 +6,10 @@ mod catch_up;
 mod streaming;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use dashmap::DashMap;
 
 use super::fold_progress::FoldProgress;
@@ -18,6 +19,9 @@ use crate::model::ViewId;
 use crate::plan::Catalog;
 use crate::store::{Store, ViewDescription};
 use streaming::Streaming;
+
+/// How long a reload waits for the stream.
+const RELOAD_WAIT: Duration = Duration::from_secs(10);
 
 /// What streaming is made with.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +39,8 @@ pub struct StreamStatus {
     pub log_time: AtomicI64,
     pub views: DashMap<ViewId, ViewProgress>,
     pub folded: FoldProgress,
+    /// Whether it is told to stop: nothing is tried again any more.
+    pub stopping: AtomicBool,
     /// Why streaming has stopped, if it has.
     pub failed: parking_lot::Mutex<Option<String>>,
 }
@@ -71,7 +77,9 @@ impl Stream {
         let mut streaming = Streaming::start(log, store, catalog, options, Arc::clone(&status))?;
         let told = Arc::clone(&status);
         let run = move || {
-            if let Err(error) = streaming.run(&takes) {
+            if let Err(error) = streaming.run(&takes)
+                && !told.stopping.load(Ordering::Relaxed)
+            {
                 tracing::error!(%error, "streaming has stopped; results stay as they are until the process is restarted");
                 *told.failed.lock() = Some(error);
             }
@@ -81,20 +89,34 @@ impl Stream {
     }
 
     /// Puts another catalog in force. Views in both are not touched; new ones catch up first.
-    pub fn reload(&self, catalog: Arc<Catalog>) {
+    ///
+    /// # Errors
+    /// When the stream does not get to it for a while; it will when it goes on.
+    pub fn reload(&self, catalog: Arc<Catalog>) -> Result<(), String> {
         let (done, wait) = bounded(1);
-        if let Some(commands) = &self.commands
-            && commands.send(Command::Reload(catalog, done)).is_ok()
-        {
-            let _ = wait.recv();
+        let Some(commands) = &self.commands else { return Ok(()) };
+        let until = Instant::now() + RELOAD_WAIT;
+        let told = commands.send_deadline(Command::Reload(catalog, done), until).is_ok();
+        match told.then(|| wait.recv_deadline(until)) {
+            // Streaming that has stopped says so itself.
+            Some(Ok(()) | Err(RecvTimeoutError::Disconnected)) => Ok(()),
+            Some(Err(RecvTimeoutError::Timeout)) => {
+                Err("the jobs come into force when results can be committed again; see the errors before this".to_owned())
+            }
+            None => {
+                Err("the jobs were not taken: earlier ones still wait for results to be committed; read them again later"
+                    .to_owned())
+            }
         }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.status.stopping.store(true, Ordering::Relaxed);
         drop(self.commands.take());
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

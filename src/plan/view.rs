@@ -48,6 +48,14 @@ impl Shape {
         self.function.is_none_or(|function| function.keeps_metric_name)
     }
 
+    /// What is aggregated, one value per series, as PromQL.
+    pub fn values(&self) -> String {
+        match self.function {
+            Some(function) => format!("{}({}[{}])", function.name, self.selector, format_duration(self.window_ms)),
+            None => self.selector.to_string(),
+        }
+    }
+
     /// The name of what is under the aggregation: the function's, or empty for a bare selector.
     pub fn function_name(&self) -> &'static str {
         self.function.map_or("", |function| function.name)
@@ -62,11 +70,7 @@ impl fmt::Display for Shape {
             Grouping::Without(names) => ("without", names),
         };
         write!(f, "{} {word} ({}) (", self.aggregation.name, names.join(", "))?;
-        match self.function {
-            Some(function) => write!(f, "{}({}[{}])", function.name, self.selector, format_duration(self.window_ms))?,
-            None => write!(f, "{}", self.selector)?,
-        }
-        f.write_str(")")
+        write!(f, "{})", self.values())
     }
 }
 
@@ -185,6 +189,7 @@ mod tests {
     #[test]
     fn a_view_reads_as_promql() {
         assert_eq!(view().shape.to_string(), r#"sum by (code, le) (rate(x_bucket{app="A"}[2m]))"#);
+        assert_eq!(view().shape.values(), r#"rate(x_bucket{app="A"}[2m])"#);
     }
 
     #[test]

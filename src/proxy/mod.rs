@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
-use crate::model::{Clock, Labels, ViewId};
+use crate::model::{Clock, Labels, Timestamp, ViewId};
 use crate::plan::{Catalog, Job};
 use crate::query::QueryLimits;
 use crate::store::{ReadLimits, Store};
@@ -55,6 +55,8 @@ pub struct ProxyOptions {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ViewActivity {
     pub input_series: u64,
+    /// The newest grid point, and how many series have a value at it; `None` before the first since the start.
+    pub valued_series: Option<(Timestamp, u64)>,
     pub output_series: u64,
     /// Samples in the windows of all its series: what a query over them reads at one step.
     pub window_samples: u64,
@@ -118,7 +120,8 @@ impl Proxy {
             self.compare_at_edge(&catalog, &settled);
         }
         if let (Some(upstream), true) = (&self.upstream, self.options.compare) {
-            self.trust.compare_due(&catalog, upstream, self.clock.now()).await;
+            let valued = |view| (self.activity)(view).valued_series;
+            self.trust.compare_due(&catalog, upstream, self.clock.now(), valued).await;
         }
     }
 

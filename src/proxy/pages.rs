@@ -65,10 +65,12 @@ pub fn explained(proxy: &Proxy, params: &Params, tenant: &str) -> Response {
     let catalog = proxy.catalog.load();
     let question = Question { expr: &expr, tenant, time, evaluation_interval_ms: proxy.options.evaluation_interval_ms };
     let outcome = answer::outcome(proxy, &catalog, &question);
-    match serde_json::to_value(explain(query, &outcome, &catalog)) {
-        Ok(mut explanation) => {
-            explanation["upstream"] = upstream(proxy);
-            json::success(&explanation.to_string(), &Notes::default())
+    let explanation = explain(query, &outcome, &catalog);
+    match serde_json::to_value(&explanation) {
+        Ok(mut value) => {
+            value["upstream"] = upstream(proxy);
+            value["text"] = explanation.to_string().into();
+            json::success(&value.to_string(), &Notes::default())
         }
         Err(error) => json::bad_data(&error.to_string()),
     }

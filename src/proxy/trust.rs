@@ -1,7 +1,8 @@
 //! Trust by comparison: a view is served only after upstream was asked once and said the same (semantics.md S3).
 //!
-//! One instant query of the view's expression at a final grid point, labels included. Equal: served from there on, until
-//! something happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
+//! One instant query of the view's expression at a final grid point, labels included, and one that counts the series behind
+//! it: a series that stands still, or below a maximum, shows in no value today. Equal: served from there on, until something
+//! happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
 //! begun or ended since: then the cause may be gone. Remembered in the store.
 //!
 //! What upstream was asked at the edge is compared too, once the view has its own value (S5): that costs nothing. Such an
@@ -72,17 +73,21 @@ impl TrustRecord {
         self.last_equal_ms.map(Timestamp)
     }
 
-    /// Notes an equal comparison; true when it changes what is served.
-    fn found_equal(&mut self, state: Option<&crate::store::ViewState>, t: Timestamp) -> bool {
+    /// Notes that the values of a grid point are equal; true when that ends a suspicion.
+    fn found_equal(&mut self, t: Timestamp) -> bool {
         self.equal += 1;
         self.last_equal_ms = self.last_equal_ms.max(Some(t.0));
-        self.last_difference = None;
-        self.failures = 0;
-        let cleared = self.suspected_ms.take_if(|suspected| t.0 >= *suspected).is_some();
+        self.suspected_ms.take_if(|suspected| t.0 >= *suspected).is_some()
+    }
+
+    /// From here on the view is served as far as a comparison proper that was equal at a grid point can vouch for it.
+    fn vouched(&mut self, state: Option<&crate::store::ViewState>, t: Timestamp, now: Timestamp) {
         let mut compared = self.compared();
-        let confirmed = state.is_some_and(|state| confirm(state, &mut compared, t));
+        if let Some(state) = state {
+            confirm(state, &mut compared, t);
+        }
         self.confirmed_ms = compared.equal.into_iter().map(|t| t.0).collect();
-        confirmed || cleared
+        (self.last_difference, self.failures, self.next_ms) = (None, 0, now.0 + PAUSE_MS);
     }
 
     /// Notes an unequal comparison. Everything after the last equal one is in doubt, also what was served so far.
@@ -132,14 +137,25 @@ impl Trust {
         self.records.lock().insert(view, record);
     }
 
-    /// Makes the comparisons that are due, a few at once.
-    pub async fn compare_due(&self, catalog: &Catalog, upstream: &Upstream, now: Timestamp) {
-        let due: Vec<(Arc<CatalogEntry>, Timestamp)> = catalog
+    /// Makes the comparisons that are due, a few at once. `valued` tells a view's newest grid point, and how many series have a
+    /// value at it; a view whose store is behind that, or not yet known of it since a restart, is compared another time.
+    pub async fn compare_due(
+        &self,
+        catalog: &Catalog,
+        upstream: &Upstream,
+        now: Timestamp,
+        valued: impl Fn(ViewId) -> Option<(Timestamp, u64)>,
+    ) {
+        let due: Vec<(Arc<CatalogEntry>, Timestamp, u64)> = catalog
             .entries()
-            .filter_map(|entry| self.due_at(&entry.view, now).map(|t| (Arc::clone(entry), t)))
+            .filter_map(|entry| {
+                let t = self.due_at(&entry.view, now)?;
+                let (_, valued) = valued(entry.view.id).filter(|(newest, _)| *newest == t)?;
+                Some((Arc::clone(entry), t, valued))
+            })
             .take(COMPARED_AT_ONCE)
             .collect();
-        let comparisons = due.iter().map(|(entry, t)| self.compare(entry, *t, upstream, now));
+        let comparisons = due.iter().map(|(entry, t, valued)| self.compare(entry, *t, *valued, upstream, now));
         futures_util::future::join_all(comparisons).await;
     }
 
@@ -156,19 +172,15 @@ impl Trust {
         (suspected || (!waits && comparison_due(&state, &record.compared(), t))).then_some(t)
     }
 
-    async fn compare(&self, entry: &CatalogEntry, t: Timestamp, upstream: &Upstream, now: Timestamp) {
+    async fn compare(&self, entry: &CatalogEntry, t: Timestamp, valued: u64, upstream: &Upstream, now: Timestamp) {
         let view = &entry.view;
-        let asked = upstream.instant(&view.tenant, &view.shape.to_string(), t, Purpose::Compared).await;
-        let compared = asked.and_then(|theirs| {
-            let theirs = theirs.into_iter().map(|point| ((*point.labels).clone(), point.sample.v)).collect();
-            Ok(first_difference(&self.ours(view, t)?, &theirs))
-        });
+        let compared = self.difference(view, t, valued, upstream).await;
         let mut record = self.record(view.id);
         (record.last_ms, record.last_at_ms) = (now.0, t.0);
         match compared {
             Ok(None) => {
-                record.found_equal(self.store.view(view.id).as_ref(), t);
-                record.next_ms = now.0 + PAUSE_MS;
+                record.found_equal(t);
+                record.vouched(self.store.view(view.id).as_ref(), t, now);
             }
             Ok(Some(difference)) => {
                 record.found_unequal(t);
@@ -190,10 +202,18 @@ impl Trust {
     /// What a comparison with an answer that was given at the edge says.
     pub fn compared_at_edge(&self, entry: &CatalogEntry, t: Timestamp, difference: Option<&str>) {
         let view = entry.view.id;
-        let Some(state) = self.store.view(view).filter(|state| is_whole(state, t)) else { return };
+        if !self.store.view(view).is_some_and(|state| is_whole(&state, t)) {
+            return;
+        }
         let mut record = self.record(view);
         let changed = match difference {
-            None => record.found_equal(Some(&state), t),
+            None => {
+                // Says nothing of how many series there are; what was unequal may be over, though.
+                if record.failures > 0 {
+                    record.next_ms = record.last_ms + PAUSE_MS;
+                }
+                record.found_equal(t)
+            }
             Some(difference) => {
                 tracing::info!(job = %entry.job, rule = %entry.rule, at = %t, %difference,
                     "upstream said otherwise at the edge; it is asked again");
@@ -205,6 +225,25 @@ impl Trust {
             // Only counted: not worth a write for every grid point.
             false => drop(self.records.lock().insert(view, record)),
         }
+    }
+
+    /// What upstream says otherwise, in words.
+    async fn difference(
+        &self,
+        view: &View,
+        t: Timestamp,
+        valued: u64,
+        upstream: &Upstream,
+    ) -> Result<Option<String>, String> {
+        let theirs = upstream.instant(&view.tenant, &view.shape.to_string(), t, Purpose::Compared).await?;
+        let theirs = theirs.into_iter().map(|point| ((*point.labels).clone(), point.sample.v)).collect();
+        if let Some(difference) = first_difference(&self.ours(view, t)?, &theirs) {
+            return Ok(Some(difference));
+        }
+        let count = format!("count({})", view.shape.values());
+        let counted = upstream.instant(&view.tenant, &count, t, Purpose::Compared).await?;
+        let counted = counted.first().map_or(0.0, |point| point.sample.v);
+        Ok((counted != valued as f64).then(|| format!("{counted} series have a value upstream and {valued} here")))
     }
 
     fn ours(&self, view: &View, t: Timestamp) -> Result<BTreeMap<Labels, f64>, String> {

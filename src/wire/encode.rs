@@ -44,18 +44,43 @@ fn sample_body_len(sample: &Sample, start: i64) -> usize {
 /// start timestamp when there is one.
 #[inline]
 pub(super) fn put_sample(out: &mut Vec<u8>, sample: &Sample, start: i64) {
-    let mut head = [0; 12];
-    head[0] = SAMPLES as u8;
-    head[1] = sample_body_len(sample, start) as u8;
-    head[2] = key(1, FIXED64) as u8;
-    head[3..11].copy_from_slice(&sample.v.to_le_bytes());
-    head[11] = key(2, VARINT) as u8;
-    out.extend_from_slice(&head);
-    put_varint(out, sample.t.0 as u64);
+    let mut field = [0; 20];
+    field[0] = SAMPLES as u8;
+    field[1] = sample_body_len(sample, start) as u8;
+    field[2] = key(1, FIXED64) as u8;
+    field[3..11].copy_from_slice(&sample.v.to_le_bytes());
+    field[11] = key(2, VARINT) as u8;
+    match varint_word(sample.t.0 as u64) {
+        Some((word, len)) => {
+            // Eight bytes each time, of which the rest is cut off again: no branch on the length.
+            field[12..].copy_from_slice(&word.to_le_bytes());
+            out.extend_from_slice(&field);
+            out.truncate(out.len() + len - 8);
+        }
+        None => {
+            out.extend_from_slice(&field[..12]);
+            put_varint(out, sample.t.0 as u64);
+        }
+    }
     if start != 0 {
         out.push(key(3, VARINT) as u8);
         put_varint(out, start as u64);
     }
+}
+
+/// The varint of a number as a little-endian word, and how many of its bytes it takes, if that is at most eight.
+#[inline]
+fn varint_word(value: u64) -> Option<(u64, usize)> {
+    if value >> 56 != 0 {
+        return None;
+    }
+    let len = varint_len(value);
+    // Groups of seven bits, pulled apart in three steps.
+    let groups = (value & 0x0fff_ffff) | ((value << 4) & 0x0fff_ffff_0000_0000);
+    let groups = (groups & 0x0000_3fff_0000_3fff) | ((groups << 2) & 0x3fff_0000_3fff_0000);
+    let groups = (groups & 0x007f_007f_007f_007f) | ((groups << 1) & 0x7f00_7f00_7f00_7f00);
+    // All bytes but the last say that another one follows.
+    Some((groups | (0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1)), len))
 }
 
 /// Numbers the strings of one message, for encoders that need not be fast. The empty string is number 0.
@@ -89,5 +114,24 @@ impl<'a> MessageSymbols<'a> {
             }
         }
         references
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_varints() {
+        for bits in 0..64 {
+            for value in [1u64 << bits, (1 << bits) - 1, u64::MAX >> bits, 0x5555_5555_5555_5555 >> bits] {
+                let mut varint = Vec::new();
+                put_varint(&mut varint, value);
+                match varint_word(value) {
+                    Some((word, len)) => assert_eq!(word.to_le_bytes()[..len], varint[..], "{value}"),
+                    None => assert!(varint.len() > 8, "{value}"),
+                }
+            }
+        }
     }
 }

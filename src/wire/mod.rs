@@ -16,7 +16,7 @@ pub mod remote_write_v2;
 pub mod snappy;
 
 pub use error::{Problem, WireError};
-pub use snappy::{compress, decompress};
+pub use snappy::{Compressor, decompress};
 
 /// The most samples one series of a request or record may hold: 16 MiB when decoded.
 pub const SAMPLES_PER_SERIES_MAX: usize = 1 << 20;

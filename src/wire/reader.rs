@@ -58,9 +58,16 @@ impl<'a> Reader<'a> {
         self.bytes.get(from..to).unwrap_or_default()
     }
 
-    /// The same message from an offset of the outermost one on.
-    pub(super) fn from(self, at: usize) -> Reader<'a> {
-        Reader { at: at.min(self.end), ..self }
+    /// The message between two offsets of the outermost one.
+    pub(super) fn within(self, from: usize, to: usize) -> Reader<'a> {
+        let end = to.min(self.bytes.len());
+        Reader { at: from.min(end), end, ..self }
+    }
+
+    /// Goes past so many bytes, which the message has.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.left(), "the message has that many bytes left");
+        self.at += bytes.min(self.left());
     }
 
     /// How many bytes the message has left.
@@ -72,7 +79,7 @@ impl<'a> Reader<'a> {
         Err(WireError::new(self.at, problem))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn varint(&mut self) -> Result<u64, WireError> {
         match self.bytes.get(self.at) {
             Some(&byte) if byte < 0x80 && self.at < self.end => {
@@ -111,7 +118,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's key, checked to be one; its wire type is not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self) -> Result<u32, WireError> {
         let at = self.at;
         match self.varint()? {
@@ -121,12 +128,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The length-delimited value that begins here, as a message to read; this reader goes past it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn message(&mut self) -> Result<Reader<'a>, WireError> {
         let claimed = self.varint()?;
         let left = self.left();
         if claimed > left as u64 {
-            return self.error(Problem::LengthTooLong { claimed, left });
+            return Err(WireError::new(self.at, Problem::LengthTooLong { claimed, left }));
         }
         let inner = Reader { bytes: self.bytes, at: self.at, end: self.at + claimed as usize };
         self.at = inner.end;
@@ -177,25 +184,10 @@ impl<'a> Reader<'a> {
     /// field, and number 3 is passed over like any other unknown.
     #[inline]
     pub(super) fn sample<const STARTS: bool>(self) -> Result<(Sample, i64), WireError> {
-        match self.plain_sample() {
-            Some(sample) => Ok((sample, 0)),
-            None => self.any_sample::<STARTS>(),
+        match self.bytes.get(self.at..).and_then(|rest| plain_sample(rest.first_chunk()?)) {
+            Some((sample, len)) if len == self.left() => Ok((sample, 0)),
+            _ => self.any_sample::<STARTS>(),
         }
-    }
-
-    /// The sample as nearly every sender lays it out: value, timestamp, nothing else.
-    #[inline]
-    fn plain_sample(&self) -> Option<Sample> {
-        const VALUE: u8 = key(1, FIXED64) as u8;
-        const TIMESTAMP: u8 = key(2, VARINT) as u8;
-        let &[VALUE, v0, v1, v2, v3, v4, v5, v6, v7, TIMESTAMP, ref timestamp @ ..] =
-            self.bytes.get(self.at..)?.first_chunk::<18>()?
-        else {
-            return None;
-        };
-        let (t, len) = varint_in_word(timestamp)?;
-        let v = f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
-        (10 + len == self.left()).then_some(Sample { t: Timestamp(t as i64), v })
     }
 
     fn any_sample<const STARTS: bool>(mut self) -> Result<(Sample, i64), WireError> {
@@ -215,8 +207,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A sample as nearly every sender lays it out, value, timestamp, nothing else, and how many of the bytes it takes.
+#[inline(always)]
+pub(super) fn plain_sample(bytes: &[u8; 18]) -> Option<(Sample, usize)> {
+    const VALUE: u8 = key(1, FIXED64) as u8;
+    const TIMESTAMP: u8 = key(2, VARINT) as u8;
+    let &[VALUE, v0, v1, v2, v3, v4, v5, v6, v7, TIMESTAMP, ref timestamp @ ..] = bytes else { return None };
+    let (t, len) = varint_in_word(timestamp)?;
+    let v = f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
+    Some((Sample { t: Timestamp(t as i64), v }, 10 + len))
+}
+
 /// The varint at the beginning of eight bytes, and its length, if it ends within them.
-#[inline]
+#[inline(always)]
 fn varint_in_word(bytes: &[u8; 8]) -> Option<(u64, usize)> {
     let word = u64::from_le_bytes(*bytes);
     let stops = !word & CONTINUES;

@@ -85,6 +85,29 @@ impl<'a> Request<'a> {
         Ok(None)
     }
 
+    /// The next series if it begins with so many bytes of labels, `is_known` says of them that they are a known label block,
+    /// and only samples follow: what nearly every series of a steady sender is, read without a look at its labels. `None`
+    /// for any other, which [`Request::next_series`] reads: nothing has happened then.
+    #[inline]
+    pub fn next_series_of(&mut self, labels_len: usize, is_known: impl FnOnce(&'a [u8]) -> bool) -> Option<Series<'_, 'a>> {
+        let mut reader = self.reader;
+        if reader.is_done() || reader.key().ok()? != TIMESERIES {
+            return None;
+        }
+        let mut body = reader.message().ok()?;
+        let block = body.rest().get(..labels_len).filter(|block| is_known(block))?;
+        body.pass(labels_len);
+        self.samples.clear();
+        while !body.is_done() {
+            if body.key().ok()? != SAMPLES || self.samples.len() == SAMPLES_PER_SERIES_MAX {
+                return None;
+            }
+            self.samples.push(body.message().ok()?.sample::<false>().ok()?.0);
+        }
+        self.reader = reader;
+        Some(Series { labels: LabelBlock::Contiguous(block), samples: &self.samples, exemplars: 0, histograms: 0 })
+    }
+
     /// How many metadata entries stood before where reading has come to.
     pub fn metadata(&self) -> usize {
         self.metadata

@@ -55,5 +55,32 @@ fn malformed(error: snap::Error) -> WireError {
 /// # Panics
 /// When there are more than 3.6 GB of them, which no block can hold; requests and records are bounded far below.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(bytes).expect("fails only on more bytes than a block can hold")
+    let mut out = Vec::new();
+    let len = Compressor::default().compress_behind(0, bytes, &mut out);
+    out.truncate(len);
+    out
+}
+
+/// Compresses one block after the other with the same memory.
+pub struct Compressor(snap::raw::Encoder);
+
+impl Default for Compressor {
+    fn default() -> Compressor {
+        Compressor(snap::raw::Encoder::new())
+    }
+}
+
+impl Compressor {
+    /// Compresses bytes into one block that stands in `out` behind its first `head` bytes, and gives its length. `out` only
+    /// grows: what lies behind the block is of no meaning.
+    ///
+    /// # Panics
+    /// As [`compress`].
+    pub fn compress_behind(&mut self, head: usize, bytes: &[u8], out: &mut Vec<u8>) -> usize {
+        let room = head + snap::raw::max_compress_len(bytes.len());
+        if out.len() < room {
+            out.resize(room, 0);
+        }
+        self.0.compress(bytes, &mut out[head..]).expect("fails only on more bytes than a block can hold")
+    }
 }

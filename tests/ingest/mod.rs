@@ -10,7 +10,7 @@ use prefold::log::{EmbeddedLog, EmbeddedOptions, Log, ReadFrom};
 use prefold::model::{Clock, Labels, Sample, Tenant, Timestamp};
 use prefold::wire::proto::remote_write_v2 as v2;
 use prefold::wire::record::Record;
-use prefold::wire::remote_write_v1;
+use prefold::wire::{remote_write_v1, snappy};
 use prost::Message;
 
 struct StandingClock;
@@ -32,7 +32,8 @@ async fn kept(bodies: &[(Protocol, Vec<u8>)]) -> Kept {
     let gateway = Gateway::new(Arc::clone(&log), clock, GatewayOptions::default());
     let origin = Origin { tenant: Tenant::from(""), sender: "one".into(), named: true };
     for (protocol, body) in bodies {
-        assert!(gateway.write(&origin, *protocol, body).await.unwrap().refused.is_empty());
+        let written = gateway.write(&origin, *protocol, &snappy::compress(body), 1 << 20).await.unwrap();
+        assert!(written.refused.is_empty());
     }
     let (mut reader, mut records) = (log.reader(ReadFrom::Beginning).unwrap(), Vec::new());
     while reader.read(&mut records, 1 << 20, Duration::ZERO).unwrap() > 0 {}

@@ -55,6 +55,7 @@ limits:
   labels_per_series_max: 1
   label_name_bytes_max: 2
   label_value_bytes_max: 3
+  senders_max: 11
   query_samples_max: 4
   query_series_max: 5
   query_steps_max: 6

@@ -2,6 +2,7 @@
 
 mod half_append;
 mod half_final;
+mod joining;
 mod memory_log;
 mod resume;
 mod served;

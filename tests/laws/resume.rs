@@ -29,7 +29,7 @@ pub struct Held {
     pub uncovered: BTreeMap<(ViewId, Timestamp), Vec<SpanReason>>,
 }
 
-fn held(store: &Store, catalog: &Catalog) -> Held {
+pub fn held(store: &Store, catalog: &Catalog) -> Held {
     let mut held = Held::default();
     for entry in catalog.entries() {
         let id = entry.view.id;
@@ -151,7 +151,7 @@ fn check_reload(case: &Case) -> Result<(), TestCaseError> {
     if random.chance(50) {
         std::thread::park_timeout(Duration::from_millis(30));
     }
-    stream.reload(Arc::clone(&all));
+    stream.reload(Arc::clone(&all)).unwrap();
     // The log goes on while the new views catch up and join.
     let mut readable = readable;
     while readable < memory.len() {

@@ -5,8 +5,8 @@
 //! minute, and each grid point that would be served then is judged against all samples. It sees a view that is served wrongly
 //! because of coverage or of what a comparison is taken for; it does not see wrong values of what did arrive.
 //!
-//! The view is a sum of counts, the strictest there is, over windows of at least two spacings: a comparison sees a series
-//! only where windows hold a sample of it.
+//! The view is a sum of counts, the strictest there is, or a maximum, to which most series add nothing; over windows of at
+//! least two spacings: a comparison sees a series only where windows hold a sample of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,7 @@ const PARTITIONS: u16 = 2;
 /// A sample: when it is, whose, and when it reaches the log if it does.
 struct Sampled {
     t: i64,
+    v: f64,
     series: usize,
     delivered: Option<i64>,
 }
@@ -47,19 +48,22 @@ enum Fault {
 
 struct Trial {
     series: Vec<(Labels, String)>,
+    /// Ordered by time.
     samples: Vec<Sampled>,
     window_ms: i64,
     step_ms: i64,
+    is_maximum: bool,
 }
 
 impl Trial {
     fn new(random: &mut Random) -> Trial {
         let window_ms = *random.pick(&[30_000, 60_000, 120_000, 300_000]);
         let step_ms = *random.pick(&[5_000, 15_000, 30_000]);
-        let mut trial = Trial { series: Vec::new(), samples: Vec::new(), window_ms, step_ms };
+        let mut trial = Trial { series: Vec::new(), samples: Vec::new(), window_ms, step_ms, is_maximum: random.chance(40) };
         for sender in 0..1 + random.below(4) {
             trial.sender(random, sender);
         }
+        trial.samples.sort_by_key(|sample| sample.t);
         trial
     }
 
@@ -112,17 +116,18 @@ impl Trial {
                 Fault::Loss(from, to) if arrives >= from && arrives < to => None,
                 _ => Some(arrives),
             };
-            self.samples.push(Sampled { t, series: number, delivered: delivered.filter(|_| t >= joins) });
+            let v = random.below(100 + 100 * number as i64) as f64;
+            self.samples.push(Sampled { t, v, series: number, delivered: delivered.filter(|_| t >= joins) });
             t += spacing + random.below(100) - 50;
         }
     }
 
     fn rule(&self) -> Rule {
         Rule {
-            aggregation: "sum",
+            aggregation: if self.is_maximum { "max" } else { "sum" },
             by: Some(vec!["g"]),
             without: None,
-            function: "count_over_time",
+            function: if self.is_maximum { "max_over_time" } else { "count_over_time" },
             selector: Selector::new(vec![Matcher::equal("__name__", "x")]),
             window_ms: self.window_ms,
             step_ms: self.step_ms,
@@ -145,21 +150,24 @@ impl Trial {
             let Some(second) = seconds.get_mut(((log_time - BEGIN_MS) / 1000) as usize) else { continue };
             let (labels, sender) = &self.series[sample.series];
             let partition = labels.series_id("").partition(PARTITIONS);
-            let series = vec![(labels.clone(), vec![Sample { t: Timestamp(sample.t), v: 1.0 }])];
+            let series = vec![(labels.clone(), vec![Sample { t: Timestamp(sample.t), v: sample.v }])];
             second.push(Record { partition, log_time, sender: sender.clone(), series });
         }
         seconds.iter_mut().for_each(|records| records.sort_by_key(|record| record.log_time));
         seconds
     }
 
-    /// What upstream says at an instant.
-    fn truth(&self, t: i64) -> BTreeMap<Labels, f64> {
-        let mut groups = BTreeMap::new();
-        for sample in self.samples.iter().filter(|sample| sample.t > t - self.window_ms && sample.t <= t) {
+    /// What upstream says at an instant, and of how many series.
+    fn truth(&self, t: i64) -> (BTreeMap<Labels, f64>, u64) {
+        let (mut groups, mut series) = (BTreeMap::new(), BTreeSet::new());
+        let place = |t: i64| self.samples.partition_point(|sample| sample.t <= t);
+        for sample in &self.samples[place(t - self.window_ms)..place(t)] {
             let group = Labels::from_pairs([("g", self.series[sample.series].0.get("g"))]);
-            *groups.entry(group).or_insert(0.0) += 1.0;
+            let value = groups.entry(group).or_insert(0.0f64);
+            *value = if self.is_maximum { value.max(sample.v) } else { *value + 1.0 };
+            series.insert(sample.series);
         }
-        groups
+        (groups, series.len() as u64)
     }
 }
 
@@ -185,17 +193,17 @@ fn run(trial: &Trial) -> (usize, usize, Vec<String>) {
     let options = DataflowOptions { threads: 1, partitions: PARTITIONS, senders: Vec::new(), new_senders_uncover: true };
     let mut dataflow = Dataflow::start(options).unwrap();
     let mut inputs = vec![FoldInput::Views(Arc::new(set))];
-    let (mut ours, mut judge) = (BTreeMap::<i64, BTreeMap<Labels, f64>>::new(), Judge::default());
+    let (mut ours, mut judge) = (BTreeMap::<i64, (BTreeMap<Labels, f64>, u64)>::new(), Judge::default());
     for (second, records) in trial.records().iter().enumerate() {
         inputs.extend(records.iter().map(|record| FoldInput::Record(raw(record))));
         dataflow.feed(EpochBatch { inputs: std::mem::take(&mut inputs) }).unwrap();
         let output = dataflow.outputs().recv().unwrap();
         let emitted: Vec<i64> = output.emitted.iter().map(|emitted| emitted.t.0).collect();
-        for t in &emitted {
-            ours.insert(*t, BTreeMap::new());
+        for emitted in &output.emitted {
+            ours.insert(emitted.t.0, (BTreeMap::new(), emitted.valued_series));
         }
         for result in &output.results {
-            ours.entry(result.t.0).or_default().insert((*result.group).clone(), result.fields[0]);
+            ours.entry(result.t.0).or_default().0.insert((*result.group).clone(), result.fields[0]);
         }
         let commit = Commit {
             results: output.results,
@@ -227,7 +235,7 @@ impl Judge {
         trial: &Trial,
         second: usize,
         state: &prefold::store::ViewState,
-        ours: &BTreeMap<i64, BTreeMap<Labels, f64>>,
+        ours: &BTreeMap<i64, (BTreeMap<Labels, f64>, u64)>,
         emitted: &[i64],
     ) {
         let newest = state.final_to.unwrap_or(Timestamp::MIN);
@@ -246,10 +254,10 @@ impl Judge {
             if emitted.contains(&t) {
                 *(if served { &mut self.served } else { &mut self.unserved }) += 1;
             }
-            let truth = trial.truth(t);
-            if served && ours[&t] != truth {
+            let (ours, truth) = (&ours[&t].0, trial.truth(t).0);
+            if served && *ours != truth {
                 let spans: Vec<_> = state.spans.iter().map(|s| (s.reason.slug(), s.from.0, s.to.0)).collect();
-                let said = format!("at {t}, in second {second}: {:?} but {truth:?}", ours[&t]);
+                let said = format!("at {t}, in second {second}: {ours:?} but {truth:?}");
                 self.wrong.push(format!("{said}; compared at {:?}; {spans:?}", self.confirmed.equal));
             }
         }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod following;
 mod limits;
 
 use std::collections::BTreeMap;

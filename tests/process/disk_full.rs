@@ -67,6 +67,14 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     assert!(running.metric("prefold_ingest_refused_total{reason=\"log-unavailable\"}").await >= 1.0);
     assert!(running.metric("prefold_log_append_failures_total").await >= 1.0);
     assert_eq!(running.write(&series()).await.status, 503);
+    // Told to stop it does, and what was taken is there when it comes back.
+    running.signal("TERM");
+    assert_eq!(running.ended().await.code(), Some(0), "{}", running.logs());
+    drop(running);
+    std::fs::remove_file(&filler).unwrap();
+    let mut running = home.start().await;
+    fill(&filler);
+    until("a write to be refused again", async || (running.write(&series()).await.status == 503).then_some(())).await;
 
     std::fs::remove_file(&filler).unwrap();
     until("a write to be taken", async || (running.write(&series()).await.status == 204).then_some(())).await;

@@ -170,13 +170,29 @@ async fn changed_files_are_read_and_bad_ones_change_nothing() {
     assert_eq!(resumed.results(OTHER_QUERY, at, later, 1000).await, left);
 }
 
-/// A directory that was not there cannot be watched: SIGHUP reads it.
+/// Made after the start, taken away and put back: a directory that is gone changes nothing, and is told.
+#[tokio::test]
+async fn the_directory_of_jobs_may_come_and_go() {
+    let home = Home::new(&[], "");
+    std::fs::remove_dir(home.jobs()).unwrap();
+    let mut running = home.start().await;
+    std::fs::create_dir(home.jobs()).unwrap();
+    home.put_job("other.json", OTHER_JOB);
+    listed(&running, OTHER_QUERY, true).await;
+    std::fs::rename(home.jobs(), home.data().join("away")).unwrap();
+    until("its absence to be told", async || running.logs().contains("no such directory any more").then_some(())).await;
+    assert_eq!(running.views().await.len(), 1);
+    std::fs::create_dir(home.jobs()).unwrap();
+    home.put_job("count.json", COUNT_JOB);
+    listed(&running, COUNT_QUERY, true).await;
+    assert!(running.is_alive());
+}
+
 #[tokio::test]
 async fn a_hangup_reads_the_jobs_again() {
     let home = Home::new(&[], "");
     std::fs::remove_dir(home.jobs()).unwrap();
     let mut running = home.start().await;
-    assert!(running.logs().contains("send SIGHUP"), "{}", running.logs());
     let t = now_ms();
     let one = vec![(labels(&[("__name__", "c_total"), ("g", "old")]), vec![sample(t, 18.0)])];
     assert_eq!(running.write(&one).await.status, 204);

@@ -11,6 +11,7 @@ mod going_away;
 mod hostile;
 mod lifecycle;
 pub mod processes;
+mod readers;
 mod receiver;
 mod remote_write;
 

@@ -60,6 +60,36 @@ async fn sizes_that_lie_or_are_too_large_are_refused_unbelieved() {
     assert_eq!(running.metric(&refused("body-malformed")).await, 14.0);
 }
 
+/// Senders are remembered, and their names are theirs to choose: one that takes a new one for each request fills nothing.
+#[tokio::test]
+async fn senders_beyond_the_limit_are_told_and_those_known_go_on() {
+    let home = Home::new(&[("count.json", COUNT_JOB)], "limits: { senders_max: 3 }");
+    let running = home.start().await;
+    let body = body_v1(&counted("senders"));
+    let write =
+        async |name: &str, value: &str| running.request("POST", "/api/v1/write", &[(name, value)], body.clone()).await;
+    for _ in 0..2 {
+        for sender in ["a", "b"] {
+            assert_eq!(write("X-Prefold-Sender", sender).await.status, 204);
+        }
+        assert_eq!(write("X-Scope-OrgID", "another").await.status, 204);
+    }
+    for header in ["X-Prefold-Sender", "X-Forwarded-For"] {
+        let answer = write(header, "c").await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "5"), "{answer:?}");
+        assert!(answer.text.contains("limits.senders_max"), "{answer:?}");
+    }
+    for header in ["X-Prefold-Sender", "X-Scope-OrgID"] {
+        let answer = write(header, &"x".repeat(300)).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.text.contains("has 300 bytes, the limit is 256"), "{answer:?}");
+    }
+    let refused = |reason| format!("prefold_ingest_refused_total{{reason=\"{reason}\"}}");
+    assert_eq!(running.metric(&refused("too-many-senders")).await, 2.0);
+    assert_eq!(running.metric(&refused("origin-too-long")).await, 2.0);
+    assert_eq!(running.metric("prefold_ingest_samples_total").await, 6.0);
+}
+
 fn files(folder: &str) -> Vec<Vec<u8>> {
     let entries = corpus(folder).into_iter().flat_map(|path| std::fs::read_dir(path).unwrap());
     entries
@@ -119,15 +149,15 @@ async fn no_bytes_end_the_process_or_reach_the_results() {
 }
 
 /// A connection by hand.
-struct Raw(TcpStream);
+pub(super) struct Raw(TcpStream);
 
 impl Raw {
-    async fn open(address: SocketAddr) -> Raw {
+    pub async fn open(address: SocketAddr) -> Raw {
         Raw(TcpStream::connect(address).await.unwrap())
     }
 
     /// False when the other side has closed.
-    async fn send(&self, mut bytes: &[u8]) -> bool {
+    pub async fn send(&self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             self.0.writable().await.unwrap();
             match self.0.try_write(bytes) {
@@ -169,7 +199,7 @@ impl Raw {
     }
 
     /// Sends no more and waits until the other side closes.
-    async fn wait(&self) -> (Duration, String) {
+    pub async fn wait(&self) -> (Duration, String) {
         let (began, mut answer) = (Instant::now(), Vec::new());
         while let Some(more) = self.come() {
             answer.extend(more);

@@ -9,5 +9,6 @@ mod choice;
 mod edge;
 pub mod limits;
 mod lists;
+mod trust;
 mod upstream;
 mod world;

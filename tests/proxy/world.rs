@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prefold::model::commit::FIELDS_MAX;
 use prefold::model::{Clock, Commit, Labels, ResultPoint, SpanReason, Timestamp, Uncover, ViewId};
 use prefold::plan::Catalog;
+use prefold::promql::parse;
 use prefold::proxy::upstream::{Incoming, Upstream, encode_form};
-use prefold::proxy::{Proxy, ProxyOptions, ViewActivity};
-use prefold::query::{MemorySource, QueryLimits};
+use prefold::proxy::{Activity, Proxy, ProxyOptions, ViewActivity};
+use prefold::query::{self, EvalOptions, MemorySource, QueryLimits, Value};
 use prefold::store::{Durability, Store, StoreOptions, ViewDescription};
 
 use super::upstream::FakeUpstream;
@@ -28,13 +29,30 @@ impl Clock for TestClock {
     }
 }
 
+/// What the stream would know of the views: their values are those of the samples.
+fn activity(store: &Arc<Store>, catalog: &Arc<Catalog>, samples: &Arc<MemorySource>) -> Activity {
+    let (store, catalog, samples) = (Arc::clone(store), Arc::clone(catalog), Arc::clone(samples));
+    Arc::new(move |view| {
+        let newest = store.view(view).and_then(|state| state.final_to);
+        let shape = catalog.get(view).map(|entry| entry.view.shape.values());
+        let valued_series = newest.zip(shape).map(|(t, values)| {
+            let values = parse(&values).unwrap();
+            match query::instant(&values, t, &*samples, &EvalOptions::default()).unwrap().value {
+                Value::Vector(points) => (t, points.len() as u64),
+                other => panic!("{other:?}"),
+            }
+        });
+        ViewActivity { output_series: 10, window_samples: 1000, valued_series, ..ViewActivity::default() }
+    })
+}
+
 /// A proxy, what it stands on, and what stands behind it.
 pub struct World {
     pub proxy: Arc<Proxy>,
     pub upstream: Option<FakeUpstream>,
     pub clock: Arc<TestClock>,
     pub catalog: Arc<Catalog>,
-    samples: MemorySource,
+    samples: Arc<MemorySource>,
     /// The first grid point of every view.
     first: Timestamp,
     _folder: tempfile::TempDir,
@@ -101,7 +119,8 @@ impl World {
         }
         let clock = Arc::new(TestClock::default());
         let client = upstream.as_ref().map(|fake| Upstream::new(&fake.url, Duration::from_secs(60), &[]).unwrap());
-        let activity = Arc::new(|_| ViewActivity { output_series: 10, window_samples: 1000, ..ViewActivity::default() });
+        let samples = Arc::new(samples);
+        let activity = activity(&store, &catalog, &samples);
         let as_clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&clock);
         let proxy = Proxy::new(store, (Arc::clone(&catalog), Arc::default()), client, as_clock, activity, options);
         World { proxy: Arc::new(proxy), upstream, clock, catalog, samples, first: Timestamp(600_000), _folder: folder }

@@ -39,8 +39,8 @@ fn ours(bytes: &[u8]) -> Result<Content, WireError> {
     let record = Record::parse(bytes)?;
     let series = record.series().map(|series| {
         let samples: Vec<_> = series.samples_with_start().map(|(s, start)| (s.v.to_bits(), s.t.0, start)).collect();
-        assert_eq!(samples.len(), series.sample_count);
-        assert!(series.samples().map(|s| (s.v.to_bits(), s.t.0)).eq(samples.iter().map(|s| (s.0, s.1))));
+        assert_eq!(samples.len(), series.samples().len());
+        assert!(series.samples().iter().map(|s| (s.v.to_bits(), s.t.0)).eq(samples.iter().map(|s| (s.0, s.1))));
         Series { id: series.id.0, samples, labels: series.labels().ok() }
     });
     let refusals = record.refusals().map(|refusal| Refusal {

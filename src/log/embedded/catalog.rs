@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::cursor::FrameCursor;
 use super::disk::Disk;
 use super::format::{PartitionEnd, SegmentHeader};
+use super::recent::Recent;
 use crate::log::{DiskStats, Extent, LogStats};
 use crate::model::{LogTime, Offset, PartitionId, Timestamp};
 
@@ -40,6 +41,8 @@ pub(super) struct Catalog {
     pub newest: LogTime,
     /// The sequence number of the next frame.
     pub sequence: u64,
+    /// The newest frames, up to the end.
+    pub recent: Recent,
     /// Set once, when nothing more will come.
     pub closed: bool,
     pub stats: LogStats,

@@ -32,6 +32,8 @@ pub(super) fn open(disk: &FaultyDisk) -> Result<EmbeddedLog, super::OpenError> {
     options.partitions = PARTITIONS;
     options.segment_bytes = 300;
     options.tick_interval = Duration::from_secs(3600);
+    // What is on the disk is to be seen.
+    options.recent_bytes_max = 0;
     EmbeddedLog::open_on(Arc::new(disk.clone()), None, options)
 }
 

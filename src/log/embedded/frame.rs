@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::format::PartitionEnd;
 use crate::log::LogRecord;
 use crate::model::{LogTime, Offset, PartitionId, Timestamp};
-use crate::wire;
+use crate::wire::{self, Compressor};
 
 pub(super) const FRAME_HEADER_BYTES: usize = 44;
 pub(super) const FRAME_MAGIC: [u8; 4] = *b"PfFr";
@@ -28,8 +28,8 @@ const FLAG_COMPRESSED: u32 = 1;
 
 /// Collects the records of one frame.
 pub(super) struct FrameBuilder {
-    body: Vec<u8>,
-    records: u32,
+    buffers: FrameBuffers,
+    records: Vec<LogRecord>,
     newest: LogTime,
     /// The partitions' ends behind the records so far.
     ends: Vec<PartitionEnd>,
@@ -37,43 +37,59 @@ pub(super) struct FrameBuilder {
     firsts: Vec<Option<LogTime>>,
 }
 
+/// The memory that a frame is made in, used again for the next one.
+#[derive(Default)]
+pub(super) struct FrameBuffers {
+    body: Vec<u8>,
+    /// What is written: no shorter than the longest so far.
+    stored: Vec<u8>,
+    compressor: Compressor,
+}
+
+impl FrameBuffers {
+    /// Gives the memory back if it is more than frames of such bodies need.
+    pub fn shrink(&mut self, body_bytes_max: usize) {
+        if self.body.capacity() > 2 * body_bytes_max {
+            *self = FrameBuffers::default();
+        }
+    }
+}
+
 impl FrameBuilder {
     /// A frame that continues partitions at these ends.
-    pub fn new(ends: &[PartitionEnd]) -> FrameBuilder {
-        FrameBuilder {
-            body: Vec::new(),
-            records: 0,
-            newest: Timestamp::MIN,
-            ends: ends.to_vec(),
-            firsts: vec![None; ends.len()],
-        }
+    pub fn new(ends: &[PartitionEnd], mut buffers: FrameBuffers) -> FrameBuilder {
+        buffers.body.clear();
+        let firsts = vec![None; ends.len()];
+        FrameBuilder { buffers, records: Vec::new(), newest: Timestamp::MIN, ends: ends.to_vec(), firsts }
     }
 
     /// Adds a record. Contracts: **known**, the partition is one of the log's; **forward**, the log time is not below that
     /// of the record before. Both are the writer's to keep; a reader would refuse the frame.
-    pub fn push(&mut self, partition: PartitionId, log_time: LogTime, payload: &[u8]) {
-        debug_assert!(self.records == 0 || log_time >= self.newest, "forward");
-        if self.records == 0 {
-            self.body.extend_from_slice(&log_time.0.to_le_bytes());
+    pub fn push(&mut self, partition: PartitionId, log_time: LogTime, payload: &Bytes) {
+        debug_assert!(self.records.is_empty() || log_time >= self.newest, "forward");
+        let body = &mut self.buffers.body;
+        if self.records.is_empty() {
+            body.extend_from_slice(&log_time.0.to_le_bytes());
             self.newest = log_time;
         }
         let index = usize::from(partition.0);
         let end = &mut self.ends[index];
-        put_varint(&mut self.body, u64::from(partition.0));
+        let offset = end.next;
+        put_varint(body, u64::from(partition.0));
         if self.firsts[index].is_none() {
             self.firsts[index] = Some(log_time);
-            put_varint(&mut self.body, end.next.0);
+            put_varint(body, offset.0);
         }
-        put_varint(&mut self.body, log_time.0.wrapping_sub(self.newest.0) as u64);
-        put_varint(&mut self.body, payload.len() as u64);
-        self.body.extend_from_slice(payload);
-        *end = PartitionEnd { next: end.next.next(), newest: log_time };
+        put_varint(body, log_time.0.wrapping_sub(self.newest.0) as u64);
+        put_varint(body, payload.len() as u64);
+        body.extend_from_slice(payload);
+        *end = PartitionEnd { next: offset.next(), newest: log_time };
         self.newest = log_time;
-        self.records += 1;
+        self.records.push(LogRecord { partition, offset, log_time, payload: payload.clone() });
     }
 
-    pub fn records(&self) -> u32 {
-        self.records
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
     /// The log time of a partition's first record in the frame, if it has one.
@@ -87,23 +103,32 @@ impl FrameBuilder {
     }
 
     /// The bytes to write.
-    pub fn encode(&self, sequence: u64, incarnation: u128) -> Vec<u8> {
-        let compressed = wire::compress(&self.body);
-        let smaller = compressed.len() < self.body.len();
-        let stored = if smaller { &compressed } else { &self.body };
+    pub fn encode(&mut self, sequence: u64, incarnation: u128) -> &[u8] {
+        let FrameBuffers { body, stored, compressor } = &mut self.buffers;
+        let compressed = compressor.compress_behind(FRAME_HEADER_BYTES, body, stored);
+        let smaller = compressed < body.len();
+        let len = if smaller { compressed } else { body.len() };
+        let (head, rest) = stored.split_at_mut(FRAME_HEADER_BYTES);
+        let rest = &mut rest[..len];
+        if !smaller {
+            rest.copy_from_slice(body);
+        }
         let header = FrameHeader {
-            stored_bytes: stored.len() as u32,
-            stored_crc: crc32fast::hash(stored),
-            plain_bytes: self.body.len() as u32,
-            records: self.records,
+            stored_bytes: len as u32,
+            stored_crc: crc32fast::hash(rest),
+            plain_bytes: body.len() as u32,
+            records: self.records.len() as u32,
             sequence,
             newest: self.newest,
             flags: if smaller { FLAG_COMPRESSED } else { 0 },
         };
-        let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + stored.len());
-        out.extend_from_slice(&header.encode(incarnation));
-        out.extend_from_slice(stored);
-        out
+        head.copy_from_slice(&header.encode(incarnation));
+        &stored[..FRAME_HEADER_BYTES + len]
+    }
+
+    /// The records, as a reader would read them, and the memory for the next frame.
+    pub fn into_parts(self) -> (Vec<LogRecord>, FrameBuffers) {
+        (self.records, self.buffers)
     }
 }
 
@@ -251,9 +276,9 @@ mod tests {
     fn build(rows: &[Row<'_>]) -> FrameBuilder {
         let ends: Vec<PartitionEnd> =
             (0..3).map(|p| PartitionEnd { next: Offset(p * 1000), newest: Timestamp::MIN }).collect();
-        let mut builder = FrameBuilder::new(&ends);
+        let mut builder = FrameBuilder::new(&ends, FrameBuffers::default());
         for (partition, time, payload) in rows {
-            builder.push(PartitionId(*partition), Timestamp(*time), payload);
+            builder.push(PartitionId(*partition), Timestamp(*time), &Bytes::copy_from_slice(payload));
         }
         builder
     }
@@ -265,8 +290,9 @@ mod tests {
 
     #[track_caller]
     fn check_round_trip(rows: &[Row<'_>]) {
-        let bytes = build(rows).encode(9, 7);
-        let records = decode(&bytes).unwrap();
+        let mut frame = build(rows);
+        let records = decode(frame.encode(9, 7)).unwrap();
+        assert_eq!(frame.into_parts().0, records);
         let mut next = [0, 1000, 2000];
         assert_eq!(records.len(), rows.len());
         for (record, (partition, time, payload)) in records.iter().zip(rows) {
@@ -285,9 +311,23 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_the_same_whatever_its_memory_held() {
+        let (long, short): (&[Row<'_>], &[Row<'_>]) = (&[(0, 1, &[7; 5000]), (1, 2, &[8; 300])], &[(2, 5, b"unlike")]);
+        let (_, mut buffers) = build(long).into_parts();
+        for rows in [long, short, long] {
+            let mut frame = build(rows);
+            std::mem::swap(&mut frame.buffers.stored, &mut buffers.stored);
+            assert_eq!(frame.encode(9, 7), build(rows).encode(9, 7));
+            buffers = frame.into_parts().1;
+        }
+        buffers.shrink(10);
+        assert_eq!((buffers.body.capacity(), buffers.stored.capacity()), (0, 0));
+    }
+
+    #[test]
     fn every_changed_bit_and_every_cut_is_noticed() {
         for rows in [&[(0u16, 5i64, &[7u8; 100][..]), (1, 6, b"")][..], &[(0, 5, b"unlike")]] {
-            let good = build(rows).encode(9, 7);
+            let good = build(rows).encode(9, 7).to_vec();
             for at in 0..good.len() {
                 let mut bad = good.clone();
                 bad[at] ^= 1;
@@ -299,8 +339,7 @@ mod tests {
 
     #[test]
     fn frames_of_another_log_are_not_frames() {
-        let bytes = build(&[(0, 5, b"a")]).encode(9, 8);
-        assert_eq!(decode(&bytes), Err("header"));
+        assert_eq!(decode(build(&[(0, 5, b"a")]).encode(9, 8)), Err("header"));
     }
 
     #[test]

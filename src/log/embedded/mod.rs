@@ -19,6 +19,7 @@ mod options;
 mod queue;
 mod rate;
 mod reader;
+mod recent;
 mod recover;
 mod retention;
 mod writer;
@@ -46,10 +47,11 @@ use super::{AppendError, Appended, DiskStats, Extent, Log, LogReader, LogStats, 
 use crate::model::PartitionId;
 use catalog::Shared;
 use disk::{Disk, FileDisk};
-use frame::RECORD_OVERHEAD_BYTES;
+use frame::{FrameBuffers, RECORD_OVERHEAD_BYTES};
 use log_time::{AHEAD_MS_MAX, LogClock};
 use queue::{Append, Queue};
 use reader::JournalReader;
+use recent::Recent;
 use recover::{Recovered, recover};
 use retention::Retention;
 use writer::{Complaint, Writer};
@@ -84,11 +86,12 @@ impl EmbeddedLog {
     }
 
     fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: EmbeddedOptions) -> Result<EmbeddedLog, OpenError> {
-        let Recovered { incarnation, catalog, journal } = recover(&disk, options.partitions, random_bits())?;
+        let Recovered { incarnation, mut catalog, journal } = recover(&disk, options.partitions, random_bits())?;
         let (newest, now) = (catalog.newest, options.clock.now());
         if newest - now > AHEAD_MS_MAX {
             return Err(OpenError::Ahead { dir: disk.describe(""), newest, now });
         }
+        catalog.recent = Recent::new(options.recent_bytes_max);
         let shared = Arc::new(Shared {
             disk,
             incarnation,
@@ -110,6 +113,7 @@ impl EmbeddedLog {
             segment_complaint: Complaint::new("the log cannot begin a new file", "the log has begun a new file"),
             clock: options.clock,
             observer: options.append_observer,
+            buffers: FrameBuffers::default(),
         };
         let thread = std::thread::Builder::new().name("prefold-log".to_owned()).spawn(move || writer.run());
         let thread =

@@ -26,6 +26,8 @@ pub struct EmbeddedOptions {
     pub queue_bytes_max: usize,
     /// A larger append is refused with `TooLarge`; at most 512 MiB.
     pub batch_bytes_max: usize,
+    /// The newest records up to so many bytes stay in memory, for readers that are no further behind.
+    pub recent_bytes_max: usize,
     /// What log times are.
     pub log_time: LogTimeSource,
     /// Partitions without a record for this long get a tick. By the monotonic clock, not by `clock`.
@@ -46,6 +48,7 @@ impl EmbeddedOptions {
             retention_bytes: 8 * 1024 * MIB,
             queue_bytes_max: (256 * MIB) as usize,
             batch_bytes_max: (64 * MIB) as usize,
+            recent_bytes_max: (16 * MIB) as usize,
             log_time: LogTimeSource::Append,
             tick_interval: Duration::from_secs(1),
             clock,

@@ -1,7 +1,7 @@
 //! Following the journal: whole frames are read at a position, up to what is durable, and given out record by record.
 //!
-//! A reader shares no lock with the disk and holds one file open. When retention deletes that file the reader still ends it;
-//! only when the next one is gone too has it fallen behind.
+//! Frames that are still in memory are not read from the disk. A reader shares no lock with the disk and holds one file
+//! open. When retention deletes that file the reader still ends it; only when the next one is gone too has it fallen behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Mark, Place, Shared};
 use super::cursor::{FrameCursor, FrameFault};
 use super::format::SegmentHeader;
+use super::recent::RecentFrame;
 use crate::log::{LogReader, LogRecord, ReadError, ReadFrom};
 use crate::model::{LogTime, Offset, PartitionId, Position, Timestamp};
 
@@ -46,6 +47,8 @@ pub(super) struct JournalReader {
 /// What is next for a reader.
 enum Step {
     Frame,
+    /// One that is still in memory.
+    Recent(RecentFrame),
     Segment(Place),
     CaughtUp,
     Closed,
@@ -103,7 +106,7 @@ impl JournalReader {
             self.end = segment.len;
         }
         if self.at < self.end {
-            return Ok(Step::Frame);
+            return Ok(catalog.recent.get(self.sequence).map_or(Step::Frame, Step::Recent));
         }
         match catalog.after(self.segment.number) {
             Some(next) if next.header.first_sequence == self.sequence => Ok(Step::Segment(next.beginning())),
@@ -155,6 +158,12 @@ impl JournalReader {
             match self.step()? {
                 Step::Frame => {
                     self.read_frame()?;
+                    return Ok(Step::Frame);
+                }
+                Step::Recent(frame) => {
+                    self.at += frame.frame_bytes;
+                    self.sequence += 1;
+                    self.pending = Vec::from(&*frame.records).into_iter();
                     return Ok(Step::Frame);
                 }
                 // Deleted since it was looked up: the next step finds the hole.

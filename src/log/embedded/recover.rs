@@ -13,6 +13,7 @@ use super::disk::{Disk, JournalFile, TEMPORARY, read_fully, write_whole};
 use super::error::OpenError;
 use super::format::{FormatError, META_NAME, Meta, PartitionEnd, SegmentHeader, VERSION, segment_name, segment_number};
 use super::journal::Journal;
+use super::recent::Recent;
 use crate::log::{DiskStats, LogStats};
 use crate::model::{LogTime, Timestamp};
 
@@ -54,6 +55,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, partitions: u16, new_incarnation: u1
     segments.push(end.segment);
     let kept: Vec<_> = segments.iter().map(|segment| (segment.header.clone(), segment.len)).collect();
     let catalog = Catalog {
+        recent: Recent::new(0),
         first_log_times: first_log_times(disk.as_ref(), &kept, &end.ends),
         segments: segments.into(),
         ends: end.ends,

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::catalog::{Catalog, Segment, Shared};
 use super::format::{PartitionEnd, SegmentHeader};
-use super::frame::FrameBuilder;
+use super::frame::{FrameBuffers, FrameBuilder};
 use super::journal::Journal;
 use super::log_time::LogClock;
 use super::queue::{Append, CloseOnDrop, Queue};
@@ -37,6 +39,15 @@ pub(super) struct Writer {
     pub heard: Vec<bool>,
     pub append_complaint: Complaint,
     pub segment_complaint: Complaint,
+    pub buffers: FrameBuffers,
+}
+
+/// A frame that has become durable.
+#[derive(Clone, Copy)]
+struct Written {
+    /// The length of the segment with it.
+    segment_len: u64,
+    frame_bytes: u64,
 }
 
 /// Whether something fails at present, and when that was last reported.
@@ -74,19 +85,26 @@ impl Writer {
             let catalog = self.shared.catalog.lock();
             (catalog.ends.clone(), catalog.sequence)
         };
-        let (frame, log_clock) = self.frame(&ends, &appends, tick_due);
-        if frame.records() == 0 {
+        let (mut frame, log_clock) = self.frame(&ends, &appends, tick_due);
+        if frame.is_empty() {
             // Nothing was due because every partition was heard: from now on each has to be heard again.
             self.remember_heard(&frame, tick_due);
+            self.keep(frame.into_parts().1);
             return;
         }
-        let result = self.make_durable(&frame, sequence);
-        if result.is_ok() {
-            self.log_clock = log_clock;
-            self.remember_heard(&frame, tick_due);
-        } else {
-            self.shared.catalog.lock().stats.append_failures += appends.len() as u64;
+        let result = self.write(&mut frame, sequence);
+        match &result {
+            Ok(written) => {
+                self.log_clock = log_clock;
+                self.remember_heard(&frame, tick_due);
+                self.show(frame, *written);
+            }
+            Err(_) => {
+                self.shared.catalog.lock().stats.append_failures += appends.len() as u64;
+                self.keep(frame.into_parts().1);
+            }
         }
+        let result = result.map(drop);
         self.append_complaint.note(result.as_ref().err());
         for append in appends {
             if let (Some(observer), Ok(())) = (&self.observer, &result) {
@@ -97,9 +115,9 @@ impl Writer {
     }
 
     /// The frame, and the log's time behind it.
-    fn frame(&self, ends: &[PartitionEnd], appends: &[Append], tick_due: bool) -> (FrameBuilder, LogClock) {
+    fn frame(&mut self, ends: &[PartitionEnd], appends: &[Append], tick_due: bool) -> (FrameBuilder, LogClock) {
         let now = self.clock.now();
-        let (mut frame, mut log_clock) = (FrameBuilder::new(ends), self.log_clock);
+        let (mut frame, mut log_clock) = (FrameBuilder::new(ends, std::mem::take(&mut self.buffers)), self.log_clock);
         for record in appends.iter().flat_map(|append| &append.records) {
             frame.push(record.partition, log_clock.record(record.newest, now), &record.payload);
         }
@@ -107,7 +125,7 @@ impl Writer {
             for index in 0..self.shared.partitions {
                 let partition = PartitionId(index);
                 if !self.heard[usize::from(index)] && frame.first(partition).is_none() {
-                    frame.push(partition, log_time, &[]);
+                    frame.push(partition, log_time, &Bytes::new());
                 }
             }
         }
@@ -120,13 +138,24 @@ impl Writer {
         }
     }
 
-    fn make_durable(&mut self, frame: &FrameBuilder, sequence: u64) -> Result<(), AppendError> {
+    /// Makes a frame durable.
+    fn write(&mut self, frame: &mut FrameBuilder, sequence: u64) -> Result<Written, AppendError> {
         self.begin_segment_if_due()?;
         let bytes = frame.encode(sequence, self.shared.incarnation);
-        let len = self.journal.append(&bytes)?;
-        self.shared.catalog.lock().grow(len, frame, bytes.len() as u64);
+        let segment_len = self.journal.append(bytes)?;
+        Ok(Written { segment_len, frame_bytes: bytes.len() as u64 })
+    }
+
+    /// Lets the readers see a frame that is durable.
+    fn show(&mut self, frame: FrameBuilder, written: Written) {
+        let buffers = self.shared.catalog.lock().grow(frame, written);
         self.shared.grown.notify_all();
-        Ok(())
+        self.keep(buffers);
+    }
+
+    fn keep(&mut self, mut buffers: FrameBuffers) {
+        buffers.shrink(GROUP_BYTES);
+        self.buffers = buffers;
     }
 
     /// A segment that is full but sound is written to further when no new one can begin.
@@ -164,11 +193,11 @@ impl Catalog {
         }
     }
 
-    /// A frame has become durable in the last segment, which now has this length.
-    fn grow(&mut self, len: u64, frame: &FrameBuilder, bytes: u64) {
+    /// A frame has become durable in the last segment. Gives back the frame's memory.
+    fn grow(&mut self, frame: FrameBuilder, written: Written) -> FrameBuffers {
         if let Some(last) = self.segments.back_mut() {
             last.mark(self.sequence, self.newest, &self.ends);
-            last.len = len;
+            last.len = written.segment_len;
         }
         for (index, end) in self.ends.iter().enumerate() {
             let empty = end.next == self.segments[0].header.ends[index].next;
@@ -179,10 +208,13 @@ impl Catalog {
         let (ends, newest) = frame.ends();
         self.ends.copy_from_slice(ends);
         self.newest = newest;
-        self.sequence += 1;
-        self.stats.appended_records += u64::from(frame.records());
-        self.stats.appended_bytes += bytes;
+        let (records, buffers) = frame.into_parts();
+        self.stats.appended_records += records.len() as u64;
+        self.stats.appended_bytes += written.frame_bytes;
         self.disk.syncs += 1;
+        self.recent.push(self.sequence, written.frame_bytes, records);
+        self.sequence += 1;
+        buffers
     }
 }
 

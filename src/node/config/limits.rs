@@ -18,6 +18,9 @@ pub struct LimitsConfig {
     /// Bytes of a label's value. Default 16384.
     #[schemars(range(min = 1))]
     pub label_value_bytes_max: usize,
+    /// Senders that may write between two starts; the names are theirs to choose, and all are remembered. Default 10000.
+    #[schemars(range(min = 1, max = 100000))]
+    pub senders_max: usize,
     /// Samples that one query holds at once. Default 50000000.
     #[schemars(range(min = 1))]
     pub query_samples_max: usize,
@@ -48,6 +51,7 @@ impl Default for LimitsConfig {
             labels_per_series_max: 128,
             label_name_bytes_max: 1024,
             label_value_bytes_max: 16 * 1024,
+            senders_max: 10_000,
             query_samples_max: 50_000_000,
             query_series_max: 10_000_000,
             query_steps_max: 11_000,

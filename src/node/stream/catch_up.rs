@@ -3,7 +3,7 @@
 //! When that lane has read everything, the main lane takes its views over, from a grid point on whose window lies wholly
 //! ahead. What the main lane gives of them before theirs has ended is held back, so that the store sees them in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ViewProgress;
@@ -23,6 +23,28 @@ pub(super) struct CatchUp {
     pub views: BTreeSet<ViewId>,
     /// What the main lane already gave of them, once told to take over.
     pub held: Option<Vec<Commit>>,
+    /// The last grid point of each, once that is settled.
+    ends: BTreeMap<ViewId, Timestamp>,
+}
+
+impl CatchUp {
+    /// Takes out what is held back of one view.
+    fn take_held(&mut self, view: ViewId) -> Vec<Commit> {
+        let held = self.held.iter_mut().flatten();
+        let parts = held.map(|commit| take(commit, |of| of == view)).filter(|part| !part.is_idle()).collect();
+        self.held.iter_mut().for_each(|held| held.retain(|commit| !commit.is_idle()));
+        parts
+    }
+}
+
+/// Takes the results of some views out of a commit.
+fn take(commit: &mut Commit, is_wanted: impl Fn(ViewId) -> bool) -> Commit {
+    Commit {
+        results: commit.results.extract_if(.., |result| is_wanted(result.view)).collect(),
+        final_to: commit.final_to.extract_if(.., |(view, _)| is_wanted(*view)).collect(),
+        log_incarnation: commit.log_incarnation,
+        ..Commit::default()
+    }
 }
 
 impl Streaming {
@@ -100,7 +122,7 @@ impl Streaming {
         let starts = self.starts(&plan, &begin)?;
         lane.views(Arc::new(ViewSet { plan: Arc::clone(&plan), starts, ends: Vec::new() }));
         tracing::info!(views = views.len(), "new views catch up with the log");
-        self.catching_up = Some(CatchUp { lane, plan, views, held: None });
+        self.catching_up = Some(CatchUp { lane, plan, views, held: None, ends: BTreeMap::new() });
         Ok(())
     }
 
@@ -115,7 +137,9 @@ impl Streaming {
         for planned in catch_up.plan.live() {
             let view = planned.view();
             let first = view.grid().ceil(live + (FUTURE_MS + view.reach_ms()));
-            ends.push((planned.slot, view.grid().before(first)));
+            let end = view.grid().before(first);
+            ends.push((planned.slot, end));
+            catch_up.ends.insert(view.id, end);
             let start =
                 ViewStart { slot: planned.slot, first, whole_from: first, last: Timestamp::MAX, overdue_since: None };
             starts.push((view.id, start));
@@ -128,12 +152,7 @@ impl Streaming {
     /// Keeps back what the main lane gives of views whose own lane has not ended.
     pub fn hold_back(&mut self, mut commit: Commit) -> Commit {
         let Some(CatchUp { views, held: Some(held), .. }) = &mut self.catching_up else { return commit };
-        let kept = Commit {
-            results: commit.results.extract_if(.., |result| views.contains(&result.view)).collect(),
-            final_to: commit.final_to.extract_if(.., |(view, _)| views.contains(view)).collect(),
-            log_incarnation: commit.log_incarnation,
-            ..Commit::default()
-        };
+        let kept = take(&mut commit, |view| views.contains(&view));
         if !kept.is_idle() {
             held.push(kept);
         }
@@ -141,20 +160,30 @@ impl Streaming {
     }
 
     fn ended_catch_up(&mut self, ended: &BTreeSet<ViewSlot>) -> Result<(), String> {
-        let Some(catch_up) = &mut self.catching_up else { return Ok(()) };
+        let (mut taken_over, mut suspended) = (Vec::new(), false);
         for slot in ended {
-            if let Some(planned) = catch_up.plan.view(*slot) {
-                catch_up.views.remove(&planned.view().id);
-                if catch_up.held.is_none() {
-                    // It ended before the main lane was told to take over: it is beyond its limits.
-                    self.suspended.insert(planned.view().id);
+            let Some(catch_up) = &mut self.catching_up else { return Ok(()) };
+            let Some(view) = catch_up.plan.view(*slot).map(|planned| planned.view().id) else { continue };
+            catch_up.views.remove(&view);
+            let held = catch_up.take_held(view);
+            let final_to = self.store.view(view).and_then(|state| state.final_to);
+            // One that ended before its last grid point is beyond its limits.
+            match catch_up.ends.get(&view).is_some_and(|end| final_to.is_some_and(|to| to >= *end)) {
+                // At once: what the main lane gives of it from now on lies behind this.
+                true => taken_over.extend(held),
+                false => {
+                    self.suspended.insert(view);
+                    suspended |= catch_up.held.is_some();
                 }
             }
         }
-        if !catch_up.views.is_empty() {
-            return Ok(());
+        taken_over.into_iter().try_for_each(|commit| self.commit(commit))?;
+        if self.catching_up.as_ref().is_some_and(|catch_up| catch_up.views.is_empty()) {
+            self.catching_up = None;
         }
-        let held = self.catching_up.take().and_then(|catch_up| catch_up.held).unwrap_or_default();
-        held.into_iter().try_for_each(|commit| self.commit(commit))
+        if suspended {
+            self.replan(Vec::new());
+        }
+        Ok(())
     }
 }

@@ -177,6 +177,10 @@ impl Streaming {
             if !std::mem::replace(&mut said, true) {
                 tracing::error!(%error, "cannot commit results; trying again every second, nothing is lost");
             }
+            if self.status.stopping.load(Ordering::Relaxed) {
+                tracing::warn!("stopping without the last results; they are computed again from the log at the next start");
+                return Err("told to stop".to_owned());
+            }
             std::thread::park_timeout(COMMIT_RETRY);
         }
         Ok(())

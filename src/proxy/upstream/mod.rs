@@ -76,6 +76,7 @@ impl Upstream {
             return Err(format!("upstream.url {url:?}: write it like http://127.0.0.1:9090"));
         }
         let client = reqwest::Client::builder()
+            .no_proxy()
             .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -10,7 +10,7 @@ mod refusal;
 mod symbols;
 mod writer;
 
-pub use reader::{Record, RecordSeries, SampleIter, SeriesIter};
+pub use reader::{Record, RecordBuffers, RecordSeries};
 pub use refusal::RecordRefusal;
 pub use symbols::{InternedLabels, Interner, SymbolId, SymbolTable, SymbolTableRead, TableFull};
 pub use writer::{RecordWriter, encode_record};

@@ -1,19 +1,17 @@
 //! Reads records of our log.
 //!
-//! Parsing checks a record's frame and all its samples, and so decides whether it can be used at all; iterating over it
-//! then cannot fail. Strings and label references are left alone until someone asks for labels: per series of a known id,
-//! only id, times and values are touched.
-//!
-//! What runs per series is inlined by force: left as calls, the readers pass through memory, and iterating costs three
-//! times as much.
+//! Parsing checks a record's frame and all its samples, and so decides whether it can be used at all; it remembers what it
+//! found, so that iterating over it cannot fail and decodes nothing again. Strings and label references are left alone until
+//! someone asks for labels: per series of a known id, only id, times and values are touched.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use super::refusal::{RecordRefusal, RefusalFrame};
 use super::{FORMAT, FORMAT_VERSION, REFUSAL, SENDER, SERIES_ID, TENANT};
 use crate::model::{Labels, Sample, SeriesId};
 use crate::wire::error::{Problem, WireError};
-use crate::wire::reader::Reader;
+use crate::wire::reader::{Reader, plain_sample};
 use crate::wire::remote_write_v2::{
     REFERENCE, REFERENCES, SAMPLES, SERIES, SYMBOLS, check_references, push_reference, push_references, push_symbol,
 };
@@ -22,45 +20,49 @@ use crate::wire::remote_write_v2::{
 const RECORD_FIELDS: [u32; 6] = [4, 5, 100, 101, 102, 103];
 const SERIES_FIELDS: [u32; 3] = [1, 2, 100];
 
+/// A longer record is refused; the log takes none nearly as long.
+const RECORD_BYTES_MAX: usize = u32::MAX as usize;
+
 /// A record, parsed.
 pub struct Record<'a> {
     whole: Reader<'a>,
     tenant: &'a str,
     sender: &'a str,
-    /// Where the first series stands, and how many there are.
-    first_series: Reader<'a>,
-    series_count: usize,
-    sample_count: usize,
+    found: RecordBuffers,
     first_refusal: Reader<'a>,
     refusal_count: usize,
     /// Read when labels are first asked for.
     symbols: OnceCell<Result<Vec<&'a str>, WireError>>,
 }
 
+/// What was found in a record; kept by who parses many, so that its memory is used again. It is at most eight times the
+/// longest record parsed, and of our own records about as long.
+#[derive(Default)]
+pub struct RecordBuffers {
+    series: Vec<Found>,
+    samples: Vec<Sample>,
+    /// Beside `samples` if any sample has a start timestamp.
+    starts: Vec<i64>,
+}
+
+/// A series of the record.
+#[derive(Clone, Copy)]
+struct Found {
+    id: SeriesId,
+    /// Where it stands in the record.
+    from: u32,
+    to: u32,
+    /// Its samples are those from where the ones of the series before end.
+    samples_end: u32,
+}
+
 /// One series of a record.
 #[derive(Clone, Copy)]
 pub struct RecordSeries<'r, 'a> {
     pub id: SeriesId,
-    pub sample_count: usize,
     record: &'r Record<'a>,
-    body: Reader<'a>,
-    /// The offset of the first sample.
-    samples_at: usize,
-}
-
-/// The series of a record, in the order in which they were written.
-#[derive(Clone)]
-pub struct SeriesIter<'r, 'a> {
-    record: &'r Record<'a>,
-    fields: Reader<'a>,
-    left: usize,
-}
-
-/// The samples of a series, each with its start timestamp in milliseconds since the epoch, 0 when not known.
-#[derive(Clone)]
-pub struct SampleIter<'a> {
-    fields: Reader<'a>,
-    left: usize,
+    body: (u32, u32),
+    samples: (u32, u32),
 }
 
 impl<'a> Record<'a> {
@@ -70,26 +72,26 @@ impl<'a> Record<'a> {
     /// The bytes are not a record, or one of a newer format: nothing of it can be used. Not everything about labels is
     /// found wrong here; see [`RecordSeries::labels`].
     pub fn parse(bytes: &'a [u8]) -> Result<Record<'a>, WireError> {
+        Record::parse_with(bytes, RecordBuffers::default())
+    }
+
+    /// As [`Record::parse`], with the memory of a record parsed before.
+    ///
+    /// # Errors
+    /// As [`Record::parse`]; the memory is freed then.
+    pub fn parse_with(bytes: &'a [u8], mut found: RecordBuffers) -> Result<Record<'a>, WireError> {
         let mut reader = Reader::new(bytes);
-        let mut record = Record {
-            whole: reader,
-            tenant: "",
-            sender: "",
-            first_series: reader,
-            series_count: 0,
-            sample_count: 0,
-            first_refusal: reader,
-            refusal_count: 0,
-            symbols: OnceCell::new(),
-        };
+        if bytes.len() > RECORD_BYTES_MAX {
+            return reader.error(Problem::TooLarge { claimed: bytes.len() as u64, max: RECORD_BYTES_MAX });
+        }
+        found.clear();
+        let (whole, symbols) = (reader, OnceCell::new());
+        let mut record = Record { whole, tenant: "", sender: "", found, first_refusal: reader, refusal_count: 0, symbols };
         let mut format = 0;
         while !reader.is_done() {
             let field_at = reader;
             match reader.key()? {
-                SERIES => {
-                    let samples = SeriesFrame::read(reader.message()?)?.sample_count;
-                    record.add_series(field_at, samples);
-                }
+                SERIES => record.found.series(reader.message()?)?,
                 SYMBOLS => drop(reader.message()?),
                 FORMAT => format = read_format(&mut reader)?,
                 TENANT => record.tenant = reader.text()?,
@@ -104,19 +106,16 @@ impl<'a> Record<'a> {
         if format == 0 { reader.error(Problem::FormatMissing) } else { Ok(record) }
     }
 
-    fn add_series(&mut self, field_at: Reader<'a>, samples: usize) {
-        if self.series_count == 0 {
-            self.first_series = field_at;
-        }
-        self.series_count += 1;
-        self.sample_count += samples;
-    }
-
     fn add_refusal(&mut self, field_at: Reader<'a>) {
         if self.refusal_count == 0 {
             self.first_refusal = field_at;
         }
         self.refusal_count += 1;
+    }
+
+    /// The memory, for the next record.
+    pub fn into_buffers(self) -> RecordBuffers {
+        self.found
     }
 
     pub fn tenant(&self) -> &'a str {
@@ -129,13 +128,17 @@ impl<'a> Record<'a> {
 
     /// How many samples all series hold together.
     pub fn sample_count(&self) -> usize {
-        self.sample_count
+        self.found.samples.len()
     }
 
     /// The series, in the order in which they were written.
     #[inline]
-    pub fn series(&self) -> SeriesIter<'_, 'a> {
-        SeriesIter { record: self, fields: self.first_series, left: self.series_count }
+    pub fn series(&self) -> impl Iterator<Item = RecordSeries<'_, 'a>> {
+        let mut samples_from = 0;
+        self.found.series.iter().map(move |&Found { id, from, to, samples_end }| {
+            let samples = (std::mem::replace(&mut samples_from, samples_end), samples_end);
+            RecordSeries { id, record: self, body: (from, to), samples }
+        })
     }
 
     /// The refusals, in the order in which they were written.
@@ -169,17 +172,21 @@ impl<'a> Record<'a> {
     }
 }
 
-impl<'a> RecordSeries<'_, 'a> {
+impl<'r> RecordSeries<'r, '_> {
     /// The samples, in the order in which they were sent.
     #[inline]
-    pub fn samples(&self) -> impl Iterator<Item = Sample> + use<'a> {
-        self.samples_with_start().map(|(sample, _)| sample)
+    pub fn samples(&self) -> &'r [Sample] {
+        self.record.found.samples.get(self.range()).unwrap_or_default()
     }
 
-    /// The samples with their start timestamps.
-    #[inline]
-    pub fn samples_with_start(&self) -> SampleIter<'a> {
-        SampleIter { fields: self.body.from(self.samples_at), left: self.sample_count }
+    /// The samples, each with its start timestamp in milliseconds since the epoch, 0 when not known.
+    pub fn samples_with_start(&self) -> impl Iterator<Item = (Sample, i64)> + use<'r> {
+        let starts = self.record.found.starts.get(self.range()).unwrap_or_default();
+        self.samples().iter().copied().zip(starts.iter().copied().chain(std::iter::repeat(0)))
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.samples.0 as usize..self.samples.1 as usize
     }
 
     /// The label set.
@@ -188,68 +195,91 @@ impl<'a> RecordSeries<'_, 'a> {
     /// A symbol of the record is malformed, or a reference is. No record of ours is like that: whoever meets one treats the
     /// record as unreadable.
     pub fn labels(&self) -> Result<Labels, WireError> {
-        self.record.labels(self.body)
+        self.record.labels(self.record.whole.within(self.body.0 as usize, self.body.1 as usize))
     }
 }
 
-impl<'r, 'a> Iterator for SeriesIter<'r, 'a> {
-    type Item = RecordSeries<'r, 'a>;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<RecordSeries<'r, 'a>> {
-        self.left = self.left.checked_sub(1)?;
-        let body = next_message(&mut self.fields, SERIES)?;
-        let SeriesFrame { id, sample_count, samples_at } = SeriesFrame::read(body).ok()?;
-        Some(RecordSeries { id, sample_count, record: self.record, body, samples_at })
+impl RecordBuffers {
+    fn clear(&mut self) {
+        self.series.clear();
+        self.samples.clear();
+        self.starts.clear();
     }
-}
-
-impl Iterator for SampleIter<'_> {
-    type Item = (Sample, i64);
 
     #[inline(always)]
-    fn next(&mut self) -> Option<(Sample, i64)> {
-        self.left = self.left.checked_sub(1)?;
-        next_message(&mut self.fields, SAMPLES)?.sample::<true>().ok()
+    fn series(&mut self, body: Reader<'_>) -> Result<(), WireError> {
+        let samples_before = self.samples.len();
+        let id = match self.plain_series(body.rest()) {
+            Some(id) => id,
+            None => {
+                self.samples.truncate(samples_before);
+                self.any_series(body)?
+            }
+        };
+        let (from, to) = (body.at() as u32, (body.at() + body.left()) as u32);
+        self.series.push(Found { id, from, to, samples_end: self.samples.len() as u32 });
+        Ok(())
     }
-}
 
-/// What a series is besides its labels.
-struct SeriesFrame {
-    id: SeriesId,
-    sample_count: usize,
-    samples_at: usize,
-}
+    /// A series as our writer lays it out: its id, samples without start timestamps, the packed label references.
+    #[inline]
+    fn plain_series(&mut self, body: &[u8]) -> Option<SeriesId> {
+        const ID: [u8; 3] = [SERIES_ID as u8 | 0x80, (SERIES_ID >> 7) as u8, 16];
+        const SAMPLE: u8 = SAMPLES as u8;
+        const PACKED: u8 = REFERENCES as u8;
+        if !self.starts.is_empty() {
+            return None;
+        }
+        let (head, body) = body.split_first_chunk::<3>()?;
+        let (id, mut rest) = body.split_first_chunk::<16>()?;
+        if *head != ID {
+            return None;
+        }
+        while let &[SAMPLE, len, ref fields @ ..] = rest {
+            let (sample, read) = plain_sample(fields.first_chunk()?)?;
+            if read != usize::from(len) {
+                return None;
+            }
+            self.samples.push(sample);
+            rest = &fields[read..];
+        }
+        match *rest {
+            [PACKED, len, ref references @ ..] if len < 0x80 && references.len() == usize::from(len) => {
+                Some(SeriesId(u128::from_le_bytes(*id)))
+            }
+            _ => None,
+        }
+    }
 
-impl SeriesFrame {
-    #[inline(always)]
-    fn read(mut body: Reader<'_>) -> Result<SeriesFrame, WireError> {
-        let whole = body;
-        let (mut id, mut sample_count, mut samples_at) = (None, 0, body.at());
+    #[cold]
+    fn any_series(&mut self, mut body: Reader<'_>) -> Result<SeriesId, WireError> {
+        let (whole, mut id) = (body, None);
         while !body.is_done() {
-            let field_at = body.at();
             match body.key()? {
                 SERIES_ID => id = Some(read_id(body.message()?)?),
-                SAMPLES => {
-                    body.message()?.sample::<true>()?;
-                    if sample_count == 0 {
-                        samples_at = field_at;
-                    }
-                    sample_count += 1;
-                }
+                SAMPLES => self.sample(body.message()?.sample::<true>()?),
                 REFERENCES => drop(body.message()?),
                 REFERENCE => drop(body.varint()?),
                 other => body.skip(other, &SERIES_FIELDS)?,
             }
         }
         match id {
-            Some(id) => Ok(SeriesFrame { id, sample_count, samples_at }),
+            Some(id) => Ok(id),
             None => whole.error(Problem::SeriesIdMissing),
+        }
+    }
+
+    fn sample(&mut self, (sample, start): (Sample, i64)) {
+        if start != 0 && self.starts.is_empty() {
+            self.starts.resize(self.samples.len(), 0);
+        }
+        self.samples.push(sample);
+        if start != 0 || !self.starts.is_empty() {
+            self.starts.push(start);
         }
     }
 }
 
-#[inline]
 fn read_id(body: Reader<'_>) -> Result<SeriesId, WireError> {
     match body.rest().try_into() {
         Ok(bytes) => Ok(SeriesId(u128::from_le_bytes(bytes))),
@@ -278,7 +308,6 @@ fn read_symbols(mut reader: Reader<'_>) -> Result<Vec<&str>, WireError> {
 
 /// The next field of a key, passing over others. Errors read as the end: the bytes were checked when the record was
 /// parsed.
-#[inline(always)]
 fn next_message<'a>(fields: &mut Reader<'a>, wanted: u32) -> Option<Reader<'a>> {
     while !fields.is_done() {
         match fields.key().ok()? {

@@ -77,6 +77,11 @@ impl SymbolTable {
         table
     }
 
+    /// Tells this table from all others of this process; one that was made later has a higher number.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// The number of a string, which it is given if it has none.
     ///
     /// # Errors

@@ -54,9 +54,7 @@ pub async fn external_labels() {
     };
     let plan = Plan { external_labels: vec![("cluster", "eu"), ("replica", "1")], ..Plan::new(page("external", ONE)) };
     let Some(mut world) = World::start_unserved(setting, vec![plan]).await else { return };
-    while !world.is_rewritten(hidden).await {
-        world.watch(Duration::from_secs(1)).await;
-    }
+    world.until_rewritten_are(vec![hidden.to_owned()]).await;
     assert!(!world.is_rewritten(shown).await);
     world.kill_and_restart(Some("ingest: {drop_labels: [cluster, replica]}")).await;
     world.until_rewritten().await;

@@ -3,8 +3,9 @@
 //! To the log this is one half of the body, and then all of it. That the gateway answers so when a log fails half-way is
 //! tested in tests/laws.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::super::processes::PATIENCE;
 use super::sender::Plan;
 use super::world::{MAX_DELAY, Setting, World, page};
 
@@ -33,8 +34,10 @@ pub async fn sent_again_after_max_delay() {
 
 async fn halve(world: &mut World, for_ms: i64) {
     world.senders[0].halve_next(for_ms);
+    let began = Instant::now();
     while !world.senders[0].is_whole() {
         world.watch(Duration::from_millis(500)).await;
+        assert!(began.elapsed() < PATIENCE, "the body was never sent again");
     }
     world.watch(Duration::from_secs(3)).await;
 }

@@ -37,6 +37,7 @@ scenarios! {
     e2e_fault_sender_dead: scraped::sender_dead;
     e2e_fault_sender_stuck_for_a_minute: silence::sender_stuck_for_a_minute;
     e2e_fault_sender_killed_for_good: silence::sender_killed_for_good;
+    e2e_fault_sender_killed_while_idle: silence::sender_killed_while_idle;
     e2e_fault_two_senders_behind_one_address: silence::two_senders_behind_one_address;
     e2e_fault_quarter_of_the_series_stuck: silence::quarter_of_the_series_stuck;
     e2e_fault_unless_with_a_view_behind: silence::unless_with_a_view_behind;

@@ -1,7 +1,10 @@
 //! Senders and parts of senders that fall silent while upstream goes on getting their samples.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prefold::model::Labels;
 use serde_json::json;
 
 use super::is_long;
@@ -33,6 +36,34 @@ pub async fn sender_killed_for_good() {
     world.senders[1].set(Way::Cut);
     // Past the lookback, after which a series without samples is taken for gone.
     world.watch(if is_long() { Duration::from_secs(400) } else { Duration::from_secs(75) }).await;
+    assert!(!world.newest_are_rewritten().await, "upstream's series went on");
+}
+
+/// While its counters stand still and its levels are below others', so that no value shows whether upstream has lost it,
+/// too. Later they do.
+pub async fn sender_killed_while_idle() {
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_busy);
+    let idle = move |n: i64| {
+        let busy = if told.load(Ordering::Relaxed) { 1_000 } else { 0 };
+        let series = |metric: &str, v: i64| {
+            let pairs = [("__name__", metric), ("shard", "idle"), ("zone", "east")];
+            (Labels::from_pairs(pairs), v as f64)
+        };
+        vec![series("idle_work_total", 5_000_000 + busy * n), series("idle_level", 10 + busy * 100)]
+    };
+    let rules = ["sum by (zone) (rate(idle_work_total[10s]))", "max by (zone) (last_over_time(idle_level[10s]))"];
+    let setting = Setting {
+        rules: rules.iter().map(|expr| json!({ "expr": expr })).collect(),
+        queries: rules.map(str::to_owned).into(),
+        ..Setting::usual("idle")
+    };
+    let Some(mut world) = World::start(setting, vec![Plan::new(page("idle", ONE)), Plan::new(idle)]).await else { return };
+    world.watch(A_MINUTE_OF_TRUST).await;
+    world.senders[1].set(Way::Cut);
+    world.watch(MINUTE).await;
+    is_busy.store(true, Ordering::Relaxed);
+    world.watch(Duration::from_secs(20)).await;
     assert!(!world.newest_are_rewritten().await, "upstream's series went on");
 }
 
@@ -90,7 +121,7 @@ pub async fn unless_with_a_view_behind() {
 }
 
 /// A page with work and levels in turn.
-fn alternating(world: &str) -> impl Fn(i64) -> Vec<(prefold::model::Labels, f64)> + Send + Sync + 'static {
+fn alternating(world: &str) -> impl Fn(i64) -> Vec<(Labels, f64)> + Send + Sync + 'static {
     let page = page(world, ONE);
     move |n| {
         let all = page(n);

@@ -7,7 +7,7 @@ use prefold::model::Labels;
 use serde_json::{Value, json};
 
 use super::super::compare::{Edge, compare, points};
-use super::super::http::{Api, Method, Steps};
+use super::super::http::{Api, Method, Reply, Steps};
 use super::super::prefold::Prefold;
 use super::super::processes::{free_port, now_ms};
 use super::super::prometheus::Prometheus;
@@ -38,6 +38,7 @@ pub struct World {
     /// The first grid point asked for.
     from: i64,
     compared: usize,
+    rounds: usize,
 }
 
 /// What a world asks and keeps.
@@ -108,7 +109,8 @@ impl World {
         let job = json!({"name": "e2e", "defaults": defaults, "rules": rules});
         let prefold = Prefold::start_job(free_port(), &job, &config(&upstream, &setting)).await;
         let from = (now_ms() / STEP + 1) * STEP;
-        let mut world = World { prefold, senders: Vec::new(), upstream, _shared: shared, setting, from, compared: 0 };
+        let mut world =
+            World { prefold, senders: Vec::new(), upstream, _shared: shared, setting, from, compared: 0, rounds: 0 };
         plans.into_iter().for_each(|plan| world.join(plan));
         Some(world)
     }
@@ -135,17 +137,26 @@ impl World {
 
     /// Compares until views answer all queries' newest steps, and for a while after that.
     pub async fn until_rewritten(&mut self) {
-        let began = Instant::now();
-        while !self.newest_are_rewritten().await {
-            self.watch(Duration::from_millis(500)).await;
-            assert!(began.elapsed() < PATIENCE, "not answered from views again: {}", self.status().await);
-        }
+        self.until_rewritten_are(self.setting.queries.clone()).await;
         self.watch(Duration::from_secs(6)).await;
+    }
+
+    /// Compares until views answer the newest steps of these queries.
+    pub async fn until_rewritten_are(&mut self, queries: Vec<String>) {
+        let began = Instant::now();
+        while !self.are_rewritten(&queries).await {
+            self.watch(Duration::from_millis(500)).await;
+            assert!(began.elapsed() < PATIENCE, "not answered from views: {}", self.status().await);
+        }
     }
 
     /// Whether the newest steps that must be final are answered from views, for all queries.
     pub async fn newest_are_rewritten(&self) -> bool {
-        for query in &self.setting.queries {
+        self.are_rewritten(&self.setting.queries).await
+    }
+
+    async fn are_rewritten(&self, queries: &[String]) -> bool {
+        for query in queries {
             if !self.is_rewritten(query).await {
                 return false;
             }
@@ -161,8 +172,7 @@ impl World {
 
     /// That upstream was asked for the newest steps: some view it needs is uncovered, whatever the others are.
     pub async fn assert_answered_to_now(&self, query: &str) {
-        let settled_to = self.senders.iter().map(Sender::written_to).min().unwrap_or(i64::MAX);
-        let to = now_ms().min(settled_to) / STEP * STEP;
+        let to = now_ms().min(self.settled_to()) / STEP * STEP;
         // From the beginning, so that views answer some of it.
         let steps = Steps { from: self.from, to, step: STEP };
         let reply = self.prefold.api.range(Method::Form, query, steps, &[]).await.unwrap();
@@ -183,15 +193,32 @@ impl World {
         spans.map(|span| span["reason"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Every query over all steps, and one of them, in turn, at an instant.
     async fn compare_all(&mut self) {
         self.prefold.program.check_alive();
         for query in self.setting.queries.clone() {
             self.compare(&query).await;
         }
+        self.rounds += 1;
+        let query = self.setting.queries[self.rounds % self.setting.queries.len()].clone();
+        self.compare_instant(&query).await;
+    }
+
+    /// Every grid point has an answer, from views or from upstream.
+    async fn compare_instant(&mut self, query: &str) {
+        let at = self.settled_to().min(now_ms()) / STEP * STEP - self.rounds as i64 % 4 * STEP;
+        let ours = self.prefold.api.instant(Method::Form, query, at, &[]).await.unwrap();
+        let theirs = self.upstream.instant(Method::Form, query, at, &[]).await.unwrap();
+        self.judge(query, &ours, &theirs, Edge::NONE).await;
+    }
+
+    /// Upstream has every sample up to here.
+    fn settled_to(&self) -> i64 {
+        self.senders.iter().map(Sender::written_to).min().unwrap_or(i64::MAX)
     }
 
     async fn compare(&mut self, query: &str) {
-        let settled_to = self.senders.iter().map(Sender::written_to).min().unwrap_or(i64::MAX);
+        let settled_to = self.settled_to();
         let now = now_ms();
         let steps = Steps { from: self.from, to: now / STEP * STEP, step: STEP };
         if steps.to < steps.from {
@@ -200,11 +227,14 @@ impl World {
         let ours = self.prefold.api.range(Method::Form, query, steps, &[]).await.unwrap();
         let theirs = self.upstream.range(Method::Form, query, steps, &[]).await.unwrap();
         let edge = Edge { complete_to: now - self.setting.max_delay_ms_most - LEFT_OUT_MAX, settled_to };
-        let (our_points, their_points) = (points(&ours.data().unwrap()), points(&theirs.data().unwrap()));
-        match compare(&our_points, &their_points, edge) {
+        self.judge(query, &ours, &theirs, edge).await;
+    }
+
+    async fn judge(&mut self, query: &str, ours: &Reply, theirs: &Reply, edge: Edge) {
+        match compare(&points(&ours.data().unwrap()), &points(&theirs.data().unwrap()), edge) {
             Ok(points) => self.compared += points,
             Err(difference) => {
-                let status = self.status().await;
+                let (now, status) = (now_ms(), self.status().await);
                 panic!("{query} at {now}, answered as {:?} {:?}: {difference}\n{status}", ours.answer, ours.reason);
             }
         }

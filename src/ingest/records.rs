@@ -1,0 +1,231 @@
+//! The records that a request becomes: one per log partition it touches, and more where one would be larger than the log takes.
+
+use bytes::Bytes;
+
+use super::encoding::EncodeError;
+use super::gateway::{Gateway, Origin, Written};
+use super::limits::RefusalReason;
+use super::series_cache::Known;
+use crate::log::NewRecord;
+use crate::model::{PartitionId, Sample, SeriesId, Timestamp};
+use crate::wire::record::{RecordWriter, SymbolId, SymbolTable};
+
+/// What a series of a request carries beside its labels.
+#[derive(Clone, Copy)]
+pub(super) struct Content<'s> {
+    pub samples: &'s [Sample],
+    /// One for each sample; only 2.0 can have them.
+    pub start_timestamps: Option<&'s [i64]>,
+    pub histograms: usize,
+    pub exemplars: usize,
+}
+
+impl Content<'_> {
+    /// Samples and nothing else.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        !self.samples.is_empty() && self.histograms == 0 && self.exemplars == 0
+    }
+}
+
+/// When a record is ended and another begun.
+#[derive(Clone, Copy)]
+pub(super) struct Split {
+    /// A record is measured when so many series and refusals have come since the last time.
+    measured_every: usize,
+    /// It is ended when it is at least this long then.
+    bytes: usize,
+    /// No record may be longer.
+    bytes_max: usize,
+    /// So many samples of one series go into one record: with the longest times and values, a quarter of what fits.
+    samples_max: usize,
+}
+
+/// A sample with its field's frame, its value, its time and its start timestamp.
+const SAMPLE_BYTES_MAX: usize = 40;
+
+impl Split {
+    /// Records up to half of what the log takes: what comes between two measurements fits into the other half, or else
+    /// the request is encoded again [apart](Split::apart).
+    pub fn half(bytes_max: usize) -> Split {
+        Split { measured_every: 32, bytes: (bytes_max / 2).max(1), ..Split::apart(bytes_max) }
+    }
+
+    /// Every series in a record of its own. One that is too large even so can never be taken.
+    pub fn apart(bytes_max: usize) -> Split {
+        Split { measured_every: 1, bytes: 1, bytes_max, samples_max: (bytes_max / 4 / SAMPLE_BYTES_MAX).max(1) }
+    }
+
+    fn is_apart(self) -> bool {
+        self.measured_every == 1
+    }
+}
+
+/// The records that a request becomes.
+pub(super) struct Records<'g> {
+    gateway: &'g Gateway,
+    symbols: &'g SymbolTable,
+    origin: &'g Origin,
+    split: Split,
+    /// By partition.
+    open: Vec<Open>,
+    ended: Vec<NewRecord>,
+    /// The first record that could not be ended: nothing of the request is taken then.
+    failed: Option<EncodeError>,
+    written: Written,
+}
+
+/// The record of a partition that is being written.
+struct Open {
+    writer: Option<RecordWriter>,
+    newest: Timestamp,
+    /// Series and refusals since the record was last measured.
+    unmeasured: usize,
+}
+
+impl<'g> Records<'g> {
+    pub fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable, split: Split) -> Records<'g> {
+        let open = (0..gateway.log.partitions()).map(|_| Open { writer: None, newest: Timestamp::MIN, unmeasured: 0 });
+        let (open, ended) = (open.collect(), Vec::new());
+        Records { gateway, symbols, origin, split, open, ended, failed: None, written: Written::default() }
+    }
+
+    #[inline]
+    pub fn take(&mut self, known: Known<'_>, content: Content<'_>) {
+        match known {
+            Known::Series { id, partition, labels } if content.is_plain() => {
+                self.series((id, partition), labels, content.samples, content.start_timestamps);
+            }
+            _ => self.take_unusual(known, content),
+        }
+    }
+
+    /// What is to be refused, as a whole or in part.
+    #[cold]
+    fn take_unusual(&mut self, known: Known<'_>, content: Content<'_>) {
+        self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
+        match known {
+            Known::Refused(reason) => {
+                self.refuse(reason, 1);
+                if reason.upstream_may_have_it() {
+                    self.writer(0).refusal(None, &[], reason.slug());
+                    self.measure_if_due(0);
+                }
+            }
+            Known::Series { id, partition, labels } => {
+                if content.histograms > 0 {
+                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
+                    self.writer(partition).refusal(Some(labels), &[], RefusalReason::NativeHistogram.slug());
+                    self.measure_if_due(partition);
+                }
+                match content.samples.is_empty() {
+                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
+                    true => {}
+                    false => self.series((id, partition), labels, content.samples, content.start_timestamps),
+                }
+            }
+        }
+    }
+
+    /// Adds a series whose labels are symbols of the table the records are written with.
+    #[inline]
+    pub fn series(
+        &mut self,
+        (id, partition): (SeriesId, u16),
+        labels: &[SymbolId],
+        samples: &[Sample],
+        start_timestamps: Option<&[i64]>,
+    ) {
+        if samples.len() > self.split.samples_max {
+            return self.long_series((id, partition), labels, samples, start_timestamps);
+        }
+        let newest = &mut self.open[usize::from(partition)].newest;
+        *newest = samples.iter().map(|sample| sample.t).fold(*newest, Timestamp::max);
+        self.written.samples += samples.len() as u64;
+        self.writer(partition).series(id, labels, samples, start_timestamps);
+        self.measure_if_due(partition);
+    }
+
+    /// More samples than a record should have of one series.
+    #[cold]
+    fn long_series(
+        &mut self,
+        place: (SeriesId, u16),
+        labels: &[SymbolId],
+        samples: &[Sample],
+        start_timestamps: Option<&[i64]>,
+    ) {
+        let every = self.split.samples_max;
+        let mut starts = start_timestamps.unwrap_or_default().chunks(every);
+        for samples in samples.chunks(every) {
+            self.series(place, labels, samples, starts.next());
+            self.measure(place.1);
+        }
+    }
+
+    #[inline]
+    fn writer(&mut self, partition: u16) -> &mut RecordWriter {
+        let (origin, gateway) = (self.origin, self.gateway);
+        self.open[usize::from(partition)].writer.get_or_insert_with(|| {
+            let mut writer = gateway.writers.lock().pop().unwrap_or_default();
+            writer.begin(&origin.tenant, &origin.sender);
+            writer
+        })
+    }
+
+    fn refuse(&mut self, reason: RefusalReason, count: u64) {
+        if count == 0 {
+            return;
+        }
+        match self.written.refused.iter_mut().find(|(had, _)| *had == reason) {
+            Some((_, had)) => *had += count,
+            None => self.written.refused.push((reason, count)),
+        }
+    }
+
+    #[inline]
+    fn measure_if_due(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        open.unmeasured += 1;
+        if open.unmeasured >= self.split.measured_every {
+            self.measure(partition);
+        }
+    }
+
+    /// Ends a partition's record if it is long enough.
+    #[cold]
+    fn measure(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        open.unmeasured = 0;
+        let bytes = open.writer.as_mut().map_or(0, |writer| writer.len_bytes(self.symbols));
+        if bytes >= self.split.bytes {
+            self.end(partition);
+        }
+    }
+
+    fn end(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        let newest = std::mem::replace(&mut open.newest, Timestamp::MIN);
+        let Some(mut writer) = open.writer.take() else { return };
+        let finished = writer.finish(self.symbols);
+        self.gateway.give_back(writer);
+        match finished {
+            Ok(record) if record.len() > self.split.bytes_max && !self.split.is_apart() => {
+                self.failed.get_or_insert(EncodeError::TooLarge);
+            }
+            Ok(record) => {
+                let (partition, payload) = (PartitionId(partition), Bytes::from(record));
+                let newest = (newest != Timestamp::MIN).then_some(newest);
+                self.ended.push(NewRecord { partition, payload, newest });
+            }
+            Err(error) => {
+                self.failed.get_or_insert(EncodeError::Wire(error));
+            }
+        }
+    }
+
+    pub fn finish(mut self) -> Result<(Vec<NewRecord>, Written), EncodeError> {
+        (0..self.open.len() as u16).for_each(|partition| self.end(partition));
+        self.failed.map_or(Ok((self.ended, self.written)), Err)
+    }
+}
