@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use prefold::node::config::{
-    ByteSize, Clients, Edge, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind, check_config, read_config,
+    ByteSize, Clients, Edge, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind,
+    check_config, read_config,
 };
 
 use super::check_problems;
@@ -81,6 +82,39 @@ web: { enable_lifecycle: true }
     assert_eq!([l.query_samples_max, l.query_series_max, l.query_steps_max, l.query_concurrency_max], [4, 5, 6, 7]);
     assert_eq!((l.query_timeout, l.http_connections_max, l.header_read_timeout), (Millis(8000), 9, Millis(1000)));
     assert!(config.web.enable_lifecycle && l.edge_values_max == 10);
+}
+
+#[test]
+fn every_key_of_a_log_in_kafka_is_read() {
+    let text = r"
+log:
+  kafka:
+    brokers: [a:1, '[::1]:2']
+    topic_prefix: p
+    partitions: 3
+    replication: 2
+    retention: 1d
+    compression: lz4
+    linger: 1ms
+    batch_bytes: 64KiB
+    queue_bytes_max: 1MiB
+    delivery_timeout: 9s
+    tls: { ca_file: ca, certificate_file: c, key_file: k }
+    sasl: { mechanism: scram-sha-512, username: u, password_env: P }
+";
+    let config = read_config(Path::new("f"), text).unwrap();
+    assert_eq!(config.log.retention_ms(), 86_400_000);
+    let kafka = config.log.kafka.unwrap();
+    assert_eq!((kafka.brokers, kafka.topic_prefix.as_str()), (vec!["a:1".into(), "[::1]:2".into()], "p"));
+    assert_eq!((kafka.partitions, kafka.replication, kafka.compression), (3, Some(2), KafkaCompression::Lz4));
+    assert_eq!((kafka.linger, kafka.delivery_timeout), (Millis(1), Millis(9000)));
+    assert_eq!((kafka.batch_bytes, kafka.queue_bytes_max), (ByteSize(64 << 10), ByteSize(1 << 20)));
+    let tls = kafka.tls.unwrap();
+    let files = [tls.ca_file, tls.certificate_file, tls.key_file];
+    assert_eq!(files, ["ca", "c", "k"].map(|file| Some(file.into())));
+    let sasl = kafka.sasl.unwrap();
+    assert_eq!((sasl.mechanism, sasl.username.as_str()), (KafkaMechanism::ScramSha512, "u"));
+    assert_eq!((sasl.password_env.as_deref(), sasl.password_file), (Some("P"), None));
 }
 
 #[test]

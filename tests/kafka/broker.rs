@@ -69,6 +69,42 @@ fn nothing_acknowledged_is_lost_when_the_broker_is_killed_again_and_again() {
     assert!(acknowledged.len() > 200 && acknowledged.iter().all(|number| once.binary_search(number).is_ok()));
 }
 
+/// A partition's leader dies, and another broker that has all of it leads on.
+#[test]
+fn three_brokers_lose_nothing_when_one_dies() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    let options = options(&cluster.brokers(), "t");
+    let log = open(options.clone()).unwrap();
+    let mut reader = log.reader(ReadFrom::Beginning).unwrap();
+    for round in 0..3 {
+        if round > 0 {
+            cluster.kill_node(round);
+        }
+        let sent: Vec<String> = (0..200).map(|index| format!("{round} {index}")).collect();
+        let waiting: Vec<_> =
+            sent.iter().zip(0..).map(|(text, place)| log.append(vec![record(place % 4, text.clone())])).collect();
+        let outcomes: Vec<bool> = waiting.into_iter().map(|answer| answer.blocking_recv().unwrap().is_ok()).collect();
+        assert!(outcomes.iter().all(|taken| *taken), "two brokers of three acknowledge everything");
+        let mut read = payloads(&read_on(&mut *reader, sent.len()));
+        read.sort();
+        let mut sent = sent;
+        sent.sort();
+        assert_eq!(read, sent, "each once, round {round}");
+        if round > 0 {
+            cluster.start_node(round);
+            cluster.wait().unwrap();
+            // Two must have all of it before another dies.
+            wait("the broker to catch up", || in_sync(&cluster, &options.topic) == 3);
+        }
+    }
+}
+
+/// The least number of replicas in sync over the partitions of a topic.
+fn in_sync(cluster: &Cluster, topic: &str) -> usize {
+    let found = admin(&cluster.brokers()).inner().fetch_metadata(Some(topic), Duration::from_secs(60)).unwrap();
+    found.topics()[0].partitions().iter().map(|partition| partition.isr().len()).min().unwrap()
+}
+
 #[test]
 fn what_a_paused_broker_does_not_acknowledge_is_answered_with_an_error_that_passes() {
     let Some(cluster) = Cluster::start(1) else { return };

@@ -23,6 +23,9 @@ const ATTEMPTS: usize = 5;
 /// Any 16 bytes in base64.
 const CLUSTER_ID: &str = "cHJlZm9sZC10ZXN0cy1hYQ";
 
+/// Known to every cluster; a listener that asks for users has to be added.
+const USER: &str = "name=prefold,password=open-sesame";
+
 /// Starts a node, says its process, and ends it when stdin does: whoever holds the other end may die as it likes.
 const KEEPER: &str = r#""$@" </dev/null >"$LOG" 2>&1 & node=$!; echo $node; cat >/dev/null; kill -9 $node 2>/dev/null"#;
 
@@ -36,8 +39,17 @@ pub struct Cluster {
 /// One node: its port for clients, and its process while it runs.
 struct Node {
     port: u16,
+    guarded: u16,
     config: PathBuf,
     running: Option<Running>,
+}
+
+/// Where a node listens.
+pub struct Ports {
+    pub plain: u16,
+    pub controller: u16,
+    /// For a listener that a test adds.
+    pub guarded: u16,
 }
 
 struct Running {
@@ -55,10 +67,15 @@ pub fn shared() -> Option<&'static Cluster> {
 impl Cluster {
     /// A cluster of so many nodes. `None` where there can be none.
     pub fn start(nodes: usize) -> Option<Cluster> {
+        Cluster::start_with(nodes, |_| String::new())
+    }
+
+    /// A cluster with further properties, for which it is told the ports of the first node, and with users.
+    pub fn start_with(nodes: usize, further: impl Fn(&Ports) -> String) -> Option<Cluster> {
         let jars = jars()?;
         for _ in 0..ATTEMPTS {
             let mut cluster = Cluster { nodes: Vec::new(), folder: tempfile::tempdir().unwrap(), jars: jars.clone() };
-            cluster.configure(nodes);
+            cluster.configure(nodes, &further);
             (0..nodes).for_each(|index| cluster.start_node(index));
             match cluster.wait() {
                 Ok(()) => return Some(cluster),
@@ -133,26 +150,36 @@ impl Cluster {
         }
     }
 
-    fn configure(&mut self, nodes: usize) {
+    fn configure(&mut self, nodes: usize, further: &impl Fn(&Ports) -> String) {
         // Held together, so that all are different.
-        let listeners: Vec<TcpListener> = (0..2 * nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let listeners: Vec<TcpListener> = (0..3 * nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        let voters: Vec<String> = (0..nodes).map(|i| format!("{}@127.0.0.1:{}", i + 1, ports[nodes + i])).collect();
-        for index in 0..nodes {
+        let ports = ports.chunks(3).map(|ports| Ports { plain: ports[0], controller: ports[1], guarded: ports[2] });
+        let ports: Vec<Ports> = ports.collect();
+        let voter = |(index, ports): (usize, &Ports)| format!("{}@127.0.0.1:{}", index + 1, ports.controller);
+        let voters: Vec<String> = ports.iter().enumerate().map(voter).collect();
+        for (index, ports) in ports.iter().enumerate() {
             let data = self.folder.path().join(format!("node-{index}"));
             let config = self.folder.path().join(format!("node-{index}.properties"));
-            let ports = (ports[index], ports[nodes + index]);
-            fs::write(&config, properties(index + 1, ports, &voters, &data)).unwrap();
+            // What is said later holds.
+            fs::write(&config, properties(index + 1, ports, &voters, &data) + &further(ports)).unwrap();
             self.format(&config);
-            self.nodes.push(Node { port: ports.0, config, running: None });
+            self.nodes.push(Node { port: ports.plain, guarded: ports.guarded, config, running: None });
         }
+    }
+
+    /// Where the first node listens for clients that must say who they are.
+    pub fn guarded(&self) -> String {
+        format!("127.0.0.1:{}", self.nodes[0].guarded)
     }
 
     fn format(&self, config: &Path) {
         let output = Command::new("java")
             .args(["-XX:TieredStopAtLevel=1", "-cp"])
             .arg(format!("{}/*", self.jars.display()))
-            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID])
+            .args(["--add-scram", &format!("SCRAM-SHA-256=[{USER}]"), "--add-scram", &format!("SCRAM-SHA-512=[{USER}]")])
+            .arg("-c")
             .arg(config)
             .stdin(Stdio::null())
             .output()
@@ -194,8 +221,8 @@ pub fn patient() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(Duration::from_secs(60))).operation_timeout(Some(Duration::from_secs(60)))
 }
 
-fn properties(id: usize, (clients, controllers): (u16, u16), voters: &[String], data: &Path) -> String {
-    let copies = voters.len();
+fn properties(id: usize, ports: &Ports, voters: &[String], data: &Path) -> String {
+    let (copies, clients, controllers) = (voters.len(), ports.plain, ports.controller);
     format!(
         "process.roles=broker,controller\n\
          node.id={id}\n\

@@ -8,6 +8,7 @@ mod cluster;
 mod contract;
 mod jars;
 mod process;
+mod security;
 mod topics;
 
 use std::time::Duration;

@@ -155,8 +155,8 @@ impl Log for KafkaLog {
     fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
         let Some((close, keeper)) = self.keeper.lock().take() else { return };
-        self.appender.finish(self.options.delivery_timeout + CLOSE_PATIENCE);
         drop(close);
+        self.appender.finish(self.options.delivery_timeout + CLOSE_PATIENCE);
         if keeper.join().is_err() {
             tracing::error!("the thread that keeps the log in Kafka has panicked; what was acknowledged before is safe");
         }

@@ -131,14 +131,15 @@ impl Appender {
         self.producer.load().purge(PurgeConfig::default().queue().inflight());
     }
 
-    /// Waits for what was handed over; what the brokers have not taken in time is answered with an error.
+    /// Waits for what somebody waits for; what the brokers have not taken in time is answered with an error.
     pub fn finish(&self, patience: Duration) {
-        let producer = self.producer.load_full();
-        if producer.flush(patience).is_err() {
-            producer.purge(PurgeConfig::default().queue().inflight());
-            // The answers of what was thrown away come at once.
-            let _ = producer.flush(Duration::from_secs(5));
+        let began = Instant::now();
+        while self.shared.queued_bytes.load(Ordering::Relaxed) > 0 && began.elapsed() < patience {
+            std::thread::park_timeout(Duration::from_millis(5));
         }
+        self.give_up();
+        // The answers of what was thrown away come at once.
+        let _ = self.producer.load().flush(Duration::from_secs(5));
     }
 }
 

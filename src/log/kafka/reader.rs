@@ -84,16 +84,13 @@ impl KafkaReader {
         self.consumer.resume(&places)
     }
 
-    /// Brings the next record of each partition to its head.
-    fn draw(&mut self) -> Result<(), ReadError> {
-        for index in 0..self.sources.len() {
-            match self.sources[index].draw() {
-                Drawn::Record | Drawn::Nothing => {}
-                Drawn::OutOfReach => self.out_of_reach(index)?,
-                Drawn::Failed(error) => return Err(failed(&error)),
-            }
+    /// Brings the next record of a partition to its head, if it is there.
+    fn draw(&mut self, index: usize) -> Result<(), ReadError> {
+        match self.sources[index].draw() {
+            Drawn::Record | Drawn::Nothing => Ok(()),
+            Drawn::OutOfReach => self.out_of_reach(index),
+            Drawn::Failed(error) => Err(failed(&error)),
         }
-        Ok(())
     }
 
     /// Serves what is no record, and what came on the way that queues of their own should have closed: then all is read again.
@@ -108,19 +105,17 @@ impl KafkaReader {
         if astray { self.assign().map_err(|error| failed(&error)) } else { Ok(()) }
     }
 
-    /// The brokers do not have the place that is to be read next. What is missing is found out by asking.
+    /// The brokers do not have the place that is to be read next. What is missing is found out by asking. A place that is
+    /// there all the same lies in what was written anew after a loss: what was read before it may be gone, too.
     fn out_of_reach(&mut self, index: usize) -> Result<(), ReadError> {
         let unknown = |error| ReadError::Kafka { error };
         self.survey.identity().map_err(unknown)?;
         self.replaced()?;
         let (first, end) = (self.survey.beginnings().map_err(unknown)?, self.survey.ends().map_err(unknown)?);
         let Source { partition, next: wanted, .. } = self.sources[index];
-        let gap = if wanted < first[index] {
-            ReadError::Gone { partition, wanted, first: first[index] }
-        } else if wanted > end[index] {
-            ReadError::Ahead { partition, wanted, next: end[index] }
-        } else {
-            return self.assign().map_err(|error| failed(&error));
+        let gap = match wanted < first[index] {
+            true => ReadError::Gone { partition, wanted, first: first[index] },
+            false => ReadError::Ahead { partition, wanted, next: end[index].min(wanted) },
         };
         self.gap = Some(gap.clone());
         Err(gap)
@@ -146,13 +141,15 @@ impl KafkaReader {
 
     /// Gives out what is there, up to so many bytes.
     fn give(&mut self, out: &mut Vec<LogRecord>, bytes_max: usize) -> Result<(), ReadError> {
+        (0..self.sources.len()).try_for_each(|index| self.draw(index))?;
         let mut bytes = 0;
         while bytes < bytes_max {
-            self.draw()?;
-            let Some(record) = self.least().and_then(|index| self.sources[index].take()) else { return Ok(()) };
+            let Some(index) = self.least() else { return Ok(()) };
+            let Some(record) = self.sources[index].take() else { return Ok(()) };
             bytes += record.payload.len() + RECORD_BYTES;
             self.shared.catalog.lock().seen(record.partition.0, record.offset, record.log_time);
             out.push(record);
+            self.draw(index)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::topic;
 use crate::model::{LogTime, Offset, Timestamp};
 
 /// How long one question may take.
-pub(super) const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 pub(super) struct Survey {
     pub shared: Arc<Shared>,
