@@ -1,5 +1,10 @@
 //! What all clients of librdkafka are made with, and where what they say goes.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
@@ -7,35 +12,53 @@ use rdkafka::error::KafkaError;
 
 use super::options::{KafkaOptions, Tls};
 
-/// Where librdkafka's own lines go. Its threads call this: it must not block.
-pub(super) struct Listener;
+/// Of each kind of complaint one is said in this time: a broker that is away is complained of several times a second, by every
+/// client.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Where librdkafka's own lines go, those of all clients of a log. Its threads call this: it must not block.
+#[derive(Clone, Default)]
+pub(super) struct Listener {
+    /// When a complaint of each kind was last said; there are as many kinds as librdkafka has parts and error codes. Held for
+    /// a look-up.
+    said: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Listener {
+    fn is_due(&self, kind: &str) -> bool {
+        let mut said = self.said.lock();
+        if said.get(kind).is_some_and(|last| last.elapsed() < COMPLAINT_EVERY) {
+            return false;
+        }
+        said.insert(kind.to_owned(), Instant::now());
+        true
+    }
+}
 
 impl ClientContext for Listener {
+    /// It never has passwords in it.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        note(level, facility, message);
+        let grave = matches!(
+            level,
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
+        );
+        match self.is_due(facility) {
+            true if grave => tracing::warn!("Kafka: {message}"),
+            true => tracing::info!("Kafka: {message}"),
+            false => tracing::debug!("Kafka: {message}"),
+        }
     }
 
+    /// Something that librdkafka tries to mend by itself.
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&error, reason);
+        match self.is_due(&error.to_string()) {
+            true => tracing::warn!(%error, "Kafka: {reason}"),
+            false => tracing::debug!(%error, "Kafka: {reason}"),
+        }
     }
 }
 
 impl ConsumerContext for Listener {}
-
-/// A line of librdkafka's log. It never has passwords in it.
-pub(super) fn note(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::warn!(facility, "Kafka: {message}");
-        }
-        _ => tracing::info!(facility, "Kafka: {message}"),
-    }
-}
-
-/// Something that librdkafka tries to mend by itself.
-pub(super) fn complain(error: &KafkaError, reason: &str) {
-    tracing::warn!(%error, "Kafka: {reason}");
-}
 
 /// What every client needs: where the brokers are, and how to talk to them.
 pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
@@ -105,4 +128,16 @@ pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> Cli
         .set("queue.buffering.max.messages", "0")
         .set("queue.buffering.max.kbytes", queue_kib.to_string());
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_complaint_is_said_once_a_while_whoever_complains() {
+        let listener = Listener::default();
+        assert!(listener.is_due("FAIL") && listener.is_due("GETPID"));
+        assert!(!listener.clone().is_due("FAIL"), "clients share what was said");
+    }
 }

@@ -23,6 +23,9 @@ const BEGINNINGS_EVERY: Duration = Duration::from_secs(10);
 /// How often the group's offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the last commit may take.
+const LAST_COMMIT: Duration = Duration::from_millis(500);
+
 pub(super) struct Keeper {
     pub shared: Arc<Shared>,
     pub appender: Arc<Appender>,
@@ -35,15 +38,14 @@ pub(super) struct Keeper {
 impl Keeper {
     pub fn run(self) {
         let group: Option<BaseConsumer<Listener>> =
-            reading(&self.options, self.shared.partitions).create_with_context(Listener).ok();
-        let (mut beginnings, mut committed, mut answered) = (Instant::now(), Instant::now(), true);
+            reading(&self.options, self.shared.partitions).create_with_context(self.shared.listener.clone()).ok();
+        let (mut beginnings, mut committed) = (Instant::now(), Instant::now());
         while self.closed.recv_timeout(self.options.tick_interval / 2) == Err(RecvTimeoutError::Timeout) {
             self.appender.mend();
             // What the brokers say is true of when they were asked, or later.
             let at = Instant::now();
             let asked = (self.survey.ends(), self.survey.identity());
             let failing = asked.0.err().or(asked.1.err());
-            answered = failing.is_none();
             if let Some(error) = failing {
                 tracing::debug!(%error, "Kafka does not say where the log ends; trying again");
             }
@@ -61,15 +63,16 @@ impl Keeper {
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
-                self.commit(group.as_ref(), CommitMode::Async);
+                self.commit(group.as_ref());
             }
         }
-        // Brokers that do not answer would keep us from closing.
-        self.commit(group.as_ref(), if answered { CommitMode::Sync } else { CommitMode::Async });
+        self.commit(group.as_ref());
+        // Brokers that do not answer must not keep us from closing.
+        group.map(|group| drop(group.poll(LAST_COMMIT)));
     }
 
     /// Tells Kafka how far we are. Nothing of ours reads it: what fails is tried again with the next positions.
-    fn commit(&self, group: Option<&BaseConsumer<Listener>>, mode: CommitMode) {
+    fn commit(&self, group: Option<&BaseConsumer<Listener>>) {
         let Some(group) = group else { return };
         // Serves what came meanwhile; there are no messages, for nothing is assigned.
         while group.poll(Duration::ZERO).is_some() {}
@@ -85,7 +88,7 @@ impl Keeper {
                 tracing::debug!(%error, "a position cannot be told to Kafka");
             }
         }
-        if let Err(error) = group.commit(&offsets, mode) {
+        if let Err(error) = group.commit(&offsets, CommitMode::Async) {
             tracing::debug!(%error, "Kafka did not take the group's offsets; lag is shown too large meanwhile");
         }
     }

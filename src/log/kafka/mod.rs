@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 
 use super::{AppendError, Appended, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
 use crate::model::{PartitionId, Position};
+use client::Listener;
 use keeper::Keeper;
 use producer::Appender;
 use reader::KafkaReader;
@@ -61,8 +62,9 @@ impl KafkaLog {
     /// When no broker answers in time, when the topic cannot be made, when its configuration does not keep what the log
     /// promises, when it is the known one with another partition count. The message says what to do.
     pub fn open(options: KafkaOptions) -> Result<KafkaLog, KafkaOpenError> {
-        let topic = topic::open(&options)?;
-        let shared = Arc::new(Shared::new(options.topic.clone(), topic.partitions, topic.incarnation));
+        let listener = Listener::default();
+        let topic = topic::open(&options, &listener)?;
+        let shared = Arc::new(Shared::new(options.topic.clone(), topic.partitions, topic.incarnation, listener));
         let appender = Appender::new(Arc::clone(&shared), options.clone(), topic.message_bytes_max)
             .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
         let appender = Arc::new(appender);

@@ -18,7 +18,7 @@ use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::oneshot;
 
-use super::client::{appending, complain, note};
+use super::client::appending;
 use super::options::KafkaOptions;
 use super::shared::Shared;
 use crate::log::{AppendError, AppendObserver, NewRecord};
@@ -154,11 +154,11 @@ fn producer(
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        note(level, facility, message);
+        self.shared.listener.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&error, reason);
+        self.shared.listener.error(error, reason);
     }
 }
 

@@ -54,7 +54,9 @@ impl KafkaReader {
     pub fn new(survey: Arc<Survey>, options: &KafkaOptions, from: &ReadFrom) -> Result<KafkaReader, ReadError> {
         let shared = Arc::clone(&survey.shared);
         let sources = locate(&survey, from)?;
-        let consumer = reading(options, shared.partitions).create_with_context(Listener).map_err(|error| failed(&error))?;
+        let consumer = reading(options, shared.partitions)
+            .create_with_context(shared.listener.clone())
+            .map_err(|error| failed(&error))?;
         let (consumer, filled) = (Arc::new(consumer), Arc::default());
         let mut reader = KafkaReader { shared, survey, consumer, sources, filled, gap: None };
         reader.assign().map_err(|error| failed(&error))?;

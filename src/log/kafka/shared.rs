@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::client::Listener;
 use crate::log::{Extent, LogStats};
 use crate::model::{LogTime, Offset, PartitionId, Position, Timestamp};
 
@@ -16,6 +17,8 @@ pub(super) struct Shared {
     pub topic: String,
     pub partitions: u16,
     pub incarnation: u128,
+    /// What all clients of the log complain to.
+    pub listener: Listener,
     /// A mutex, because it is held for a few assignments, never over a request.
     pub catalog: Mutex<Catalog>,
     /// Bytes of appends that are not answered yet.
@@ -51,7 +54,7 @@ pub(super) struct End {
 }
 
 impl Shared {
-    pub fn new(topic: String, partitions: u16, incarnation: u128) -> Shared {
+    pub fn new(topic: String, partitions: u16, incarnation: u128, listener: Listener) -> Shared {
         let end = End {
             first: Offset(0),
             next: Offset(0),
@@ -65,6 +68,7 @@ impl Shared {
             topic,
             partitions,
             incarnation,
+            listener,
             catalog: Mutex::new(Catalog { ends, stats: LogStats::default(), committed: Vec::new() }),
             queued_bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_idle_until_somebody_appends_and_ticks_once_at_a_time() {
-        let shared = Shared::new("t".to_owned(), 3, 1);
+        let shared = Shared::new("t".to_owned(), 3, 1, Listener::default());
         let mut catalog = shared.catalog.lock();
         assert_eq!(catalog.idle(Duration::from_secs(60), Instant::now()), [0, 1, 2]);
         assert!(catalog.idle(Duration::ZERO, Instant::now()).is_empty(), "their ticks are under way");
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_known_grows_from_all_sides_and_never_shrinks() {
-        let shared = Shared::new("t".to_owned(), 1, 1);
+        let shared = Shared::new("t".to_owned(), 1, 1, Listener::default());
         let mut catalog = shared.catalog.lock();
         let extent = |catalog: &Catalog| catalog.extent(PartitionId(0));
         catalog.seen(0, Offset(0), Timestamp(50));

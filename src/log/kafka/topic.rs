@@ -59,9 +59,10 @@ pub(super) fn replaced(topic: &str, id: u128, partitions: usize, known: u128) ->
 }
 
 /// Finds the topic, or makes it, and checks it.
-pub(super) fn open(options: &KafkaOptions) -> Result<Topic, KafkaOpenError> {
-    let admin: AdminClient<Listener> =
-        base(options).create_with_context(Listener).map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
+pub(super) fn open(options: &KafkaOptions, listener: &Listener) -> Result<Topic, KafkaOpenError> {
+    let admin: AdminClient<Listener> = base(options)
+        .create_with_context(listener.clone())
+        .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
     let topic = options.topic.as_str();
     let described = match reach(&admin, options)? {
         Some(described) => described,
