@@ -218,7 +218,7 @@ fn readme_names_what_users_touch() {
         ("scrape key", keys_of_struct(&read("src/ingest/scrape/config.rs"), "struct Keys {")),
         ("metric", metrics.collect()),
         ("refusal", slugs("src/rewrite/refusal/registry.rs", "slug: ")),
-        ("ingest refusal", slugs("src/ingest/limits.rs", "=> ").into_iter().filter(|slug| !slug.contains(' ')).collect()),
+        ("ingest refusal", slugs("src/ingest/limits.rs", ": ").into_iter().filter(|slug| !slug.contains(' ')).collect()),
         ("span reason", slugs("src/model/commit.rs", "=> ")),
     ];
     let mut broken = Vec::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::could_not_run;
-use crate::model::time::{parse_duration, parse_instant};
+use crate::model::time::{parse_instant, parse_seconds};
 use crate::model::{Sample, Timestamp};
 use crate::node::config::sources;
 use crate::promql::{Expr, parse};
@@ -17,23 +17,32 @@ use crate::query::{self, EvalOptions, Evaluated, MemorySource, QueryError, Value
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
     /// The query, in PromQL
+    #[arg(allow_hyphen_values = true)]
     query: String,
     /// Series in the format of .test files: `load 30s`, then lines such as `up{job="a"} 1 1 _ 0x5`, the first value at the
     /// epoch; evals in it are passed over
     #[arg(long)]
     data: PathBuf,
     /// The instant of an instant query: RFC 3339 or Unix seconds
-    #[arg(long, required_unless_present = "start", conflicts_with_all = ["start", "end", "step"])]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        required_unless_present = "start",
+        conflicts_with_all = ["start", "end", "step"]
+    )]
     time: Option<String>,
     /// First instant of a range query
-    #[arg(long, requires_all = ["end", "step"])]
+    #[arg(long, allow_negative_numbers = true, requires_all = ["end", "step"])]
     start: Option<String>,
     /// Last instant of a range query
-    #[arg(long, requires = "start")]
+    #[arg(long, allow_negative_numbers = true, requires = "start")]
     end: Option<String>,
-    /// Step of a range query, such as 30s
+    /// Step of a range query: a duration such as 30s, or seconds
     #[arg(long, requires = "start")]
     step: Option<String>,
+    /// How far back a selector looks for a sample: a duration, or seconds
+    #[arg(long, default_value = "5m")]
+    lookback: String,
     /// The answer as Prometheus' API gives it
     #[arg(long)]
     json: bool,
@@ -46,8 +55,7 @@ enum When {
 
 /// 0 when there is an answer, 1 when evaluation fails, 2 for wrong usage, 3 when the file could not be read.
 pub fn run(args: &EvalArgs) -> ExitCode {
-    let asked = when(args).and_then(|when| Ok((when, parse(&args.query).map_err(|error| error.to_string())?)));
-    let (when, expr) = match asked {
+    let (when, options, expr) = match asked(args) {
         Ok(asked) => asked,
         Err(message) => {
             eprintln!("prefold eval: {message}");
@@ -58,18 +66,26 @@ pub fn run(args: &EvalArgs) -> ExitCode {
         Ok(source) => source,
         Err(message) => return could_not_run("eval", &message),
     };
-    let answer = evaluate(&expr, &when, &source, &args.query);
+    let answer = evaluate(&expr, &when, &source, &options);
     let status = u8::from(answer.is_err());
     let written = if args.json { write_json(&answer) } else { write_text(&answer) };
     // Whoever reads us may have gone away: then nothing is left to say.
     written.map_or(ExitCode::from(3), |()| ExitCode::from(status))
 }
 
+/// When and how a query is evaluated, and the query.
+fn asked(args: &EvalArgs) -> Result<(When, EvalOptions, Expr), String> {
+    let lookback_ms = parse_seconds(&args.lookback)?;
+    let options = EvalOptions { query: args.query.clone(), lookback_ms, ..EvalOptions::default() };
+    let expr = parse(&args.query).map_err(|error| error.to_string())?;
+    Ok((when(args)?, options, expr))
+}
+
 fn when(args: &EvalArgs) -> Result<When, String> {
     let instant = |text: &Option<String>| parse_instant(text.as_deref().unwrap_or_default());
     match &args.step {
         Some(step) => {
-            Ok(When::Range { start: instant(&args.start)?, end: instant(&args.end)?, step_ms: parse_duration(step)? })
+            Ok(When::Range { start: instant(&args.start)?, end: instant(&args.end)?, step_ms: parse_seconds(step)? })
         }
         None => instant(&args.time).map(When::Instant),
     }
@@ -90,11 +106,10 @@ fn load(path: &Path) -> Result<MemorySource, String> {
     Ok(source)
 }
 
-fn evaluate(expr: &Expr, when: &When, source: &MemorySource, query: &str) -> Result<Evaluated, QueryError> {
-    let options = EvalOptions { query: query.to_owned(), ..EvalOptions::default() };
+fn evaluate(expr: &Expr, when: &When, source: &MemorySource, options: &EvalOptions) -> Result<Evaluated, QueryError> {
     match *when {
-        When::Instant(at) => query::instant(expr, at, source, &options),
-        When::Range { start, end, step_ms } => query::range(expr, start, end, step_ms, source, &options),
+        When::Instant(at) => query::instant(expr, at, source, options),
+        When::Range { start, end, step_ms } => query::range(expr, start, end, step_ms, source, options),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::could_not_run;
-use crate::model::time::{parse_duration, parse_instant};
+use crate::model::time::{parse_instant, parse_seconds};
 use crate::model::{Clock, Timestamp};
 use crate::node::clock::SystemClock;
 use crate::node::jobs;
@@ -16,6 +16,7 @@ use crate::rewrite::{QueryTime, Question, explain, rewrite};
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainArgs {
     /// The query, in PromQL
+    #[arg(allow_hyphen_values = true)]
     query: String,
     /// The directory of job files to look in
     #[arg(long, default_value = "./jobs", conflicts_with = "server")]
@@ -29,7 +30,7 @@ pub struct ExplainArgs {
     /// Last instant of a range query
     #[arg(long, requires = "start")]
     end: Option<String>,
-    /// Step of a range query, such as 30s
+    /// Step of a range query: a duration such as 30s, or seconds
     #[arg(long, requires = "start")]
     step: Option<String>,
     /// The instant of an instant query; without it and --start, a query on every grid
@@ -79,7 +80,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 fn query_time(args: &ExplainArgs) -> Result<QueryTime, String> {
     let instant = |text: &Option<String>| text.as_deref().map(parse_instant).transpose();
     match (instant(&args.start)?, instant(&args.end)?, &args.step) {
-        (Some(start), Some(end), Some(step)) => Ok(QueryTime::Range { start, end, step_ms: parse_duration(step)? }),
+        (Some(start), Some(end), Some(step)) => Ok(QueryTime::Range { start, end, step_ms: parse_seconds(step)? }),
         // Midnight is on the grid of every step that divides a day.
         _ => Ok(QueryTime::Instant(instant(&args.time)?.unwrap_or(Timestamp(0)))),
     }

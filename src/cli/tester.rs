@@ -9,7 +9,7 @@ use crate::plan::{Catalog, Job};
 use crate::promql::parse;
 use crate::proxy::source::StoreSource;
 use crate::query::script::{self, EvalCommand, EvalTime, Verdict};
-use crate::query::{self, EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind};
+use crate::query::{self, EvalOptions, Evaluated, MemorySource, NATIVE_HISTOGRAM, QueryError, QueryErrorKind, is_histogram};
 use crate::rewrite::{QueryTime, Question, Refused, rewrite};
 use crate::store::{Store, StoreOptions};
 
@@ -47,6 +47,9 @@ fn answer(catalog: &Catalog, eval: &EvalCommand, source: &MemorySource) -> Resul
     }
     let folder = tempfile::tempdir().map_err(|error| failed(format!("cannot make a folder for the store: {error}")))?;
     let store = Store::open(folder.path(), StoreOptions::default()).map_err(|error| failed(error.to_string()))?;
+    if source.iter().any(|(_, samples)| samples.iter().any(|sample| is_histogram(sample.v))) {
+        return Err(QueryError::unsupported(NATIVE_HISTOGRAM)); // no view is fed with one
+    }
     let series: Vec<(Labels, Vec<Sample>)> =
         source.iter().map(|(labels, samples)| (labels.clone(), samples.to_vec())).collect();
     replay(catalog, &series, &store).map_err(failed)?;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, Stretch, ViewSet};
-use super::selector_lookup::SelectorLookup;
+use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, ViewSet};
+use super::refusals::{self, uncovered_around};
+use super::selectors::SelectorLookup;
 use crate::compile::{FUTURE_MS, OperatorsPlan};
 use crate::model::labels::SeriesIdBuild;
 use crate::model::{Labels, LogTime, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
@@ -89,7 +90,7 @@ impl Filter {
 
     /// Everything between two log times may be missing.
     pub fn lost(&mut self, from: LogTime, to: LogTime) -> Filtered {
-        let uncovers = self.uncover_all(None, SpanReason::Gap, from, to);
+        let uncovers = uncovered_around(&self.plan, None, SpanReason::Gap, from, to);
         Filtered { uncovers, ..self.empty(self.log_time) }
     }
 
@@ -134,7 +135,8 @@ impl Filter {
                 }
             }
         }
-        self.refusals(record, &tenant, out);
+        let (plan, lookup) = (&self.plan, &self.lookup);
+        refusals::uncover(record, &tenant, self.log_time, plan, lookup, &mut out.uncovers);
         if first != Timestamp::MAX {
             out.sender_seen = self.sighting(tenant, record.sender(), first);
         }
@@ -183,7 +185,7 @@ impl Filter {
     /// Something cannot be used: whose samples it had cannot be known any more, so every view is uncovered.
     fn skip(&self, out: &mut Filtered) {
         out.read.skipped += 1;
-        out.uncovers.extend(self.uncover_all(None, SpanReason::Gap, self.log_time, self.log_time));
+        out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
     }
 
     fn find(&mut self, id: SeriesId) -> Option<&mut Entry> {
@@ -196,7 +198,7 @@ impl Filter {
     }
 
     fn introduce(&mut self, tenant: &Tenant, id: SeriesId, labels: Labels, out: &mut Filtered) -> SeriesIndex {
-        let selectors = self.lookup.selectors_of(&self.plan, tenant, &labels);
+        let selectors = self.lookup.of(&self.plan, tenant, &labels);
         let known = self.find(id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
         let series = match (known, selectors.is_empty()) {
             (Some(series), _) => series,
@@ -245,46 +247,6 @@ impl Filter {
             }
         }
         self.free.extend(out.evicted.iter().rev());
-    }
-
-    fn refusals(&mut self, record: &Record<'_>, tenant: &Tenant, out: &mut Filtered) {
-        for refusal in record.refusals() {
-            let labels = match refusal.labels() {
-                Ok(labels) if !refusal.is_whole_body() => labels,
-                _ => {
-                    out.uncovers.extend(self.uncover_all(Some(tenant), SpanReason::Refused, self.log_time, self.log_time));
-                    continue;
-                }
-            };
-            let timestamps: Vec<Timestamp> = refusal.timestamps().collect();
-            for selector in self.lookup.selectors_of(&self.plan, tenant, &labels) {
-                for slot in &self.plan.selectors[selector as usize].views {
-                    let Some(planned) = self.plan.view(*slot) else { continue };
-                    let (window_ms, max_delay_ms) = (planned.view().shape.window_ms, planned.view().max_delay_ms);
-                    if timestamps.is_empty() {
-                        // Its times were not told: around the record.
-                        let (from, to) = (self.log_time - max_delay_ms, self.log_time + window_ms);
-                        out.uncovers.push(Stretch { slot: *slot, reason: SpanReason::Refused, from, to });
-                    }
-                    let stretches = timestamps.iter().map(|t| Stretch {
-                        slot: *slot,
-                        reason: SpanReason::Refused,
-                        from: *t,
-                        to: *t + window_ms,
-                    });
-                    out.uncovers.extend(stretches);
-                }
-            }
-        }
-    }
-
-    /// What records between two log times may have held: from max_delay before the one to a window after the other.
-    fn uncover_all(&self, tenant: Option<&Tenant>, reason: SpanReason, from: LogTime, to: LogTime) -> Vec<Stretch> {
-        let views = self.plan.live().map(|planned| (planned.slot, planned.view()));
-        views
-            .filter(|(_, view)| tenant.is_none_or(|tenant| *tenant == view.tenant))
-            .map(|(slot, view)| Stretch { slot, reason, from: from - view.max_delay_ms, to: to + view.shape.window_ms })
-            .collect()
     }
 }
 

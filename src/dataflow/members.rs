@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::message::{Evaluated, GroupIndex, GroupRun, NO_VALUE, SenderIndex, SeriesIndex, Status, Stretch};
 use super::series::Series;
 use crate::compile::{PlannedView, ViewSlot};
+use crate::function::Moment;
 use crate::model::window::Window;
 use crate::model::{Sample, SeriesId, SpanReason, Timestamp};
 
@@ -104,7 +105,7 @@ impl ViewWindow {
                     [] => None,
                     samples => {
                         status.window_samples += samples.len() as u64;
-                        (function.eval)(samples, window)
+                        (function.eval)(samples, &Moment::end_of(window))
                     }
                 },
                 None => one.newest_in(window, max_delay_ms).inspect(|_| status.window_samples += 1),

@@ -18,10 +18,11 @@ pub mod message;
 pub mod newcomers;
 pub mod partition;
 pub mod progress;
+pub mod refusals;
 pub mod render;
 pub mod rhythm;
-pub mod selector_lookup;
-mod series;
+pub mod selectors;
+pub mod series;
 pub mod window;
 
 pub use message::{Emitted, EpochOutput, FoldInput, Folded, RawRecord, SamplesRead, ViewSet, ViewStart};

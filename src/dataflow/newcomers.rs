@@ -1,9 +1,11 @@
 //! What new senders uncover: the windows that reach back before they first wrote (semantics.md S3, `sender-new`).
 //!
-//! What a sender saw before it first wrote, upstream may have and the log has not. A sender's first time is the least over
-//! the partitions, which are read side by side; so a grid point T is judged by the first records that were logged by
-//! T + max_delay, when T is final: no later one can hold a sample that counts at T. That makes coverage a function of the
-//! log, whatever was read first. Keeps: per sender one first record a partition, per view the senders that feed it.
+//! What a sender saw before it first wrote, upstream may have and the log has not. Of what its first record holds, samples
+//! that are too old to count say nothing of when it began: it is uncovered from the first that may count, until one window
+//! after that record was logged. Partitions are read side by side, and the least of their first records counts; so a grid
+//! point T is judged by those that were logged by T + max_delay, when T is final: no later one can hold a sample that counts
+//! at T. That makes coverage a function of the log, whatever was read first. Keeps: per sender one first record a partition,
+//! per view the senders that feed it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,16 +30,15 @@ impl FirstTimes {
         self.0.insert(place, (log_time, first));
     }
 
-    /// The stretches before `end` whose windows reach back before the sender's first time, as it was known at each instant.
+    /// The stretches before `end` whose windows reach back before the sender began, as it was known at each instant.
     fn uncovered(&self, view: &View, end: Timestamp) -> Vec<Interval> {
-        let (window_ms, max_delay_ms) = (view.shape.window_ms, view.max_delay_ms);
-        let mut least = Timestamp::MAX;
+        let max_delay_ms = view.max_delay_ms;
         let mut stretches = Vec::new();
-        for (at, (log_time, first)) in self.0.iter().enumerate() {
-            least = least.min(*first);
+        for (at, (log_time, _)) in self.0.iter().enumerate() {
             let known_from = *log_time - max_delay_ms;
             let known_to = self.0.get(at + 1).map_or(Timestamp::MAX, |(next, _)| *next - max_delay_ms);
-            let (from, to) = (least.max(known_from), (least + window_ms).min(known_to).min(end));
+            let Some((from, to)) = begun(view, &self.0[..=at]) else { continue };
+            let (from, to) = (from.max(known_from), to.min(known_to).min(end));
             if from < to {
                 stretches.push((from, to));
             }
@@ -45,10 +46,18 @@ impl FirstTimes {
         stretches
     }
 
-    /// The least first time known at a log time.
-    fn known_at(&self, log_time: LogTime) -> Option<Timestamp> {
-        self.0.iter().take_while(|(other, _)| *other <= log_time).map(|(_, first)| *first).min()
+    /// What is uncovered as far as is known at a log time.
+    fn known_at(&self, view: &View, log_time: LogTime) -> Option<Interval> {
+        let known = self.0.partition_point(|(other, _)| *other <= log_time);
+        begun(view, &self.0[..known])
     }
+}
+
+/// What a sender with these first records uncovers of a view.
+fn begun(view: &View, first_records: &[(LogTime, Timestamp)]) -> Option<Interval> {
+    let from = first_records.iter().map(|(log_time, first)| (*first).max(*log_time - view.max_delay_ms)).min()?;
+    let whole_from = first_records.iter().map(|(log_time, first)| (*first).max(*log_time)).min()?;
+    Some((from, whole_from + view.shape.window_ms))
 }
 
 /// The first times of all senders known, by sender.
@@ -99,10 +108,9 @@ impl Newcomers {
     pub fn uncover(&mut self, t: Timestamp, senders: &Senders, view: &View) -> bool {
         let mut uncovered = false;
         self.fresh.retain(|sender| {
-            let first = senders.0.get(sender).and_then(|times| times.known_at(t + view.max_delay_ms));
-            let over = first.is_some_and(|first| t >= first + view.shape.window_ms);
-            uncovered |= first.is_some_and(|first| first <= t) && !over;
-            !over
+            let known = senders.0.get(sender).and_then(|times| times.known_at(view, t + view.max_delay_ms));
+            uncovered |= known.is_some_and(|(from, to)| from <= t && t < to);
+            known.is_none_or(|(_, to)| t < to)
         });
         uncovered
     }
@@ -158,14 +166,21 @@ mod tests {
     }
 
     #[test]
-    fn a_window_after_the_least_first_time_that_was_known_in_time() {
-        check("30s", &[seen(0, 45, 40)], &[40, 50, 60]);
-        check("30s", &[seen(0, 45, 40), seen(1, 46, 30)], &[30, 40, 50]);
-        check("30s", &[seen(0, 45, 40), seen(1, 46, 50)], &[40, 50, 60]);
+    fn a_window_after_the_first_record_that_was_known_in_time() {
+        check("30s", &[seen(0, 45, 40)], &[40, 50, 60, 70]);
+        check("30s", &[seen(0, 45, 40), seen(1, 46, 30)], &[30, 40, 50, 60, 70]);
+        check("30s", &[seen(0, 45, 40), seen(1, 46, 50)], &[40, 50, 60, 70]);
         // It was logged too late to count before 170.
-        check("30s", &[seen(0, 45, 40), seen(1, 200, 30)], &[40, 50, 60]);
-        check("30s", &[seen(0, 45, 40), seen(1, 200, 170)], &[40, 50, 60]);
-        // Known in time for 50 and later only, where its window still is.
-        check("60s", &[seen(0, 45, 40), seen(1, 75, 20)], &[40, 50, 60, 70]);
+        check("30s", &[seen(0, 45, 40), seen(1, 200, 30)], &[40, 50, 60, 70]);
+        check("30s", &[seen(0, 45, 40), seen(1, 200, 170)], &[40, 50, 60, 70]);
+        // Known in time for 30 and later.
+        check("30s", &[seen(0, 70, 60), seen(1, 75, 35)], &[50, 60, 70, 80, 90]);
+    }
+
+    #[test]
+    fn samples_too_old_or_ahead_of_their_record_do_not_say_when_it_began() {
+        check("30s", &[seen(0, 45, -3600)], &[20, 30, 40, 50, 60, 70]);
+        check("30s", &[seen(0, 45, 100)], &[100, 110, 120]);
+        check("30s", &[seen(0, 45, 100), seen(1, 60, 50)], &[50, 60, 70, 80]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::message::{Assigned, Filtered, GroupIndex, Introduced, NewGroup, Partitioned, SeriesIndex};
-use super::selector_lookup::views_of;
+use super::selectors::views_of;
 use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::{GroupLabels, Labels};
 

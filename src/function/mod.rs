@@ -12,4 +12,4 @@ pub mod range;
 pub use aggregation::{Aggregation, RollUp, aggregation};
 pub use kahan::KahanSum;
 pub use partial::Partial;
-pub use range::{RangeFunction, range_function, window_function};
+pub use range::{Moment, RangeFunction, range_function, window_function};

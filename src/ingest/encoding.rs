@@ -8,15 +8,15 @@ use parking_lot::RwLockReadGuard;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::gateway::{Gateway, Origin, Written};
-use super::limits::{RefusalReason, check_labels};
+use super::limits::{RefusalReason, RefusedLabels, check_labels};
 use super::records::{Content, Records, Split};
 use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
 use crate::log::NewRecord;
 use crate::model::Labels;
-use crate::wire::WireError;
 use crate::wire::record::{SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
 use crate::wire::remote_write_v2;
+use crate::wire::{Histograms, Problem, WireError};
 
 /// Why a request could not be turned into records.
 pub(super) enum EncodeError {
@@ -39,7 +39,7 @@ impl From<TableFull> for EncodeError {
     }
 }
 
-/// A request being encoded.
+/// A request being encoded: one record per partition it touches.
 pub(super) struct Encoding<'g> {
     gateway: &'g Gateway,
     symbols: &'g SymbolTable,
@@ -82,7 +82,7 @@ impl<'g> Encoding<'g> {
             let mut buffer = std::mem::take(&mut self.buffer);
             let block = series.labels.contiguous(&mut buffer)?;
             let key = LabelsKey { hash: xxh3_128(block) ^ self.seed, bytes: block.len() as u32 };
-            let labels = || remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).ok();
+            let labels = || labels_v1(block);
             let remote_write_v1::Series { samples, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps: None, histograms, exemplars })?;
             self.buffer = buffer;
@@ -98,7 +98,8 @@ impl<'g> Encoding<'g> {
             None => false,
             Some(remote_write_v1::Series { samples, .. }) => {
                 self.next += 1;
-                self.records.take(known, Content { samples, start_timestamps: None, histograms: 0, exemplars: 0 });
+                self.records
+                    .take(known, Content { samples, start_timestamps: None, histograms: Histograms::NONE, exemplars: 0 });
                 true
             }
         }
@@ -114,7 +115,7 @@ impl<'g> Encoding<'g> {
             }
             // One bit apart from the keys of 1.0: the same bytes mean other labels there.
             let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 1, bytes: self.buffer.len() as u32 };
-            let labels = || Some(series.labels().collect());
+            let labels = || Ok(series.labels().collect());
             let remote_write_v2::Series { samples, start_timestamps, histograms, exemplars, .. } = series;
             self.take(key, labels, Content { samples, start_timestamps, histograms, exemplars })?;
         }
@@ -125,7 +126,7 @@ impl<'g> Encoding<'g> {
     fn take<'a>(
         &mut self,
         key: LabelsKey,
-        labels: impl FnOnce() -> Option<Vec<(&'a str, &'a str)>>,
+        labels: impl FnOnce() -> Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>,
         content: Content<'_>,
     ) -> Result<(), TableFull> {
         if let Some(cache) = &self.cache {
@@ -139,7 +140,9 @@ impl<'g> Encoding<'g> {
         }
         let fresh = self.look_at(labels())?;
         let known = match &fresh {
-            Fresh::Refused(reason) => Known::Refused(*reason),
+            Fresh::Refused { reason, told, untold } => {
+                Known::Refused { reason: *reason, told: told.ids(self.symbols).unwrap_or_default(), untold }
+            }
             Fresh::Series { id, partition, labels } => {
                 Known::Series { id: *id, partition: *partition, labels: labels.ids(self.symbols).unwrap_or_default() }
             }
@@ -149,12 +152,9 @@ impl<'g> Encoding<'g> {
         Ok(())
     }
 
-    fn look_at(&self, labels: Option<Vec<(&str, &str)>>) -> Result<Fresh, TableFull> {
+    fn look_at<'a>(&self, labels: Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
-        let checked = match labels {
-            Some(labels) => check_labels(labels, &options.drop_labels, &options.limits),
-            None => Err(RefusalReason::LabelsMalformed),
-        };
+        let checked = labels.and_then(|labels| check_labels(labels, &options.drop_labels, &options.limits));
         Ok(match checked {
             Ok(labels) => {
                 let labels = Labels::from_pairs(labels);
@@ -162,7 +162,11 @@ impl<'g> Encoding<'g> {
                 let partition = id.partition(self.gateway.log.partitions());
                 Fresh::Series { id, partition, labels: self.symbols.intern_labels(&labels)? }
             }
-            Err(reason) => Fresh::Refused(reason),
+            Err(RefusedLabels { reason, told, untold }) => Fresh::Refused {
+                reason,
+                told: self.symbols.intern_labels(&Labels::from_pairs(told))?,
+                untold: untold.into_iter().map(|name| self.symbols.intern(name)).collect::<Result<_, _>>()?,
+            },
         })
     }
 
@@ -174,4 +178,14 @@ impl<'g> Encoding<'g> {
         }
         Ok(encoded)
     }
+}
+
+/// The labels of a series of 1.0, unless they cannot be read.
+fn labels_v1(block: &[u8]) -> Result<Vec<(&str, &str)>, RefusedLabels<'_>> {
+    remote_write_v1::decode_labels(LabelBlock::Contiguous(block)).map_err(|error| {
+        RefusedLabels::unknown(match error.problem() {
+            Problem::TooMany { .. } => RefusalReason::TooManyLabels,
+            _ => RefusalReason::LabelsMalformed,
+        })
+    })
 }

@@ -19,7 +19,7 @@ use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use crate::log::{AppendError, Log, NewRecord};
 use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
-use crate::wire::record::{Interner, RecordWriter, SymbolTable};
+use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
 use crate::wire::remote_write_v1;
 use crate::wire::remote_write_v2;
 use crate::wire::{WireError, snappy};
@@ -34,8 +34,10 @@ const WRITERS_KEPT_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
     pub limits: SeriesLimits,
-    /// Senders that may write between two starts.
+    /// Senders that may write beside those of the commit; one that has been idle for an hour makes room.
     pub senders_max: usize,
+    /// Tenant and name of the senders in the commit.
+    pub senders: Vec<(Tenant, SmolStr)>,
     /// Labels taken off every series: a sender's external labels that upstream does not have.
     pub drop_labels: Vec<String>,
     /// Labels whose values name the sender, when no header does.
@@ -45,7 +47,13 @@ pub struct GatewayOptions {
 impl Default for GatewayOptions {
     fn default() -> GatewayOptions {
         let limits = SeriesLimits::default();
-        GatewayOptions { limits, senders_max: 10_000, drop_labels: Vec::new(), sender_labels: Vec::new() }
+        GatewayOptions {
+            limits,
+            senders_max: 10_000,
+            senders: Vec::new(),
+            drop_labels: Vec::new(),
+            sender_labels: Vec::new(),
+        }
     }
 }
 
@@ -128,12 +136,24 @@ pub enum WriteError {
     Append(AppendError),
 }
 
+impl WriteError {
+    /// Why the sender will not come again with what it sent, if so.
+    fn lost(&self) -> Option<RefusalReason> {
+        match self {
+            WriteError::Malformed(_) => Some(RefusalReason::BodyMalformed),
+            WriteError::NotAdmitted(NotAdmitted::TooLong { .. }) => Some(RefusalReason::OriginTooLong),
+            WriteError::Append(error) if !error.retryable() => Some(RefusalReason::BodyTooLarge),
+            WriteError::NotAdmitted(NotAdmitted::TooMany { .. }) | WriteError::Append(_) => None,
+        }
+    }
+}
+
 impl Gateway {
     pub fn new(log: Arc<dyn Log>, clock: Arc<dyn Clock>, options: GatewayOptions) -> Gateway {
         Gateway {
             log,
             clock,
-            senders: Senders::new(options.senders_max),
+            senders: Senders::new(options.senders_max, &options.senders),
             options,
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
@@ -164,16 +184,14 @@ impl Gateway {
         compressed: &[u8],
         body_bytes_max: usize,
     ) -> Result<Written, WriteError> {
-        let (records, written) = match self.decode(origin, protocol, compressed, body_bytes_max) {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                if let WriteError::Malformed(_) = error {
-                    self.note_unreadable(origin).await;
-                }
-                return Err(error);
-            }
+        let written = match self.decode(origin, protocol, compressed, body_bytes_max) {
+            Ok((records, written)) => self.append(records).await.map(|()| written).map_err(WriteError::Append),
+            Err(error) => Err(error),
         };
-        self.append(records).await.map_err(WriteError::Append)?;
+        if let Some(reason) = written.as_ref().err().and_then(WriteError::lost) {
+            self.note_unreadable(origin, reason).await;
+        }
+        let written = written?;
         self.counters.samples.fetch_add(written.samples, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         for (reason, count) in &written.refused {
@@ -190,6 +208,9 @@ impl Gateway {
         compressed: &[u8],
         body_bytes_max: usize,
     ) -> Result<(Vec<NewRecord>, Written), WriteError> {
+        if !self.is_labelled(origin) {
+            self.senders.check(origin, self.clock.now()).map_err(WriteError::NotAdmitted)?;
+        }
         let mut body = self.buffers.take();
         let decompressed = snappy::decompress_into(compressed, body_bytes_max, &mut body).map_err(WriteError::Malformed);
         let encoded = decompressed.and_then(|()| self.encode(origin, protocol, &body));
@@ -220,8 +241,11 @@ impl Gateway {
     }
 
     fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WriteError> {
+        let address = origin;
         let origin = self.named_origin(origin, protocol, body).map_err(WriteError::Malformed)?;
-        self.senders.admit(&origin).map_err(WriteError::NotAdmitted)?;
+        if self.is_labelled(address) {
+            self.senders.check(&origin, self.clock.now()).map_err(WriteError::NotAdmitted)?;
+        }
         let encoded = self.with_table(|table, split| {
             let mut encoding = Encoding::new(self, &origin, table, split);
             match protocol {
@@ -230,7 +254,19 @@ impl Gateway {
             }
             encoding.finish()
         });
-        encoded.map_err(WriteError::Malformed)
+        let encoded = encoded.map_err(WriteError::Malformed)?;
+        if !encoded.0.is_empty() {
+            self.senders.remember(&origin, self.clock.now());
+            if self.is_labelled(address) {
+                self.senders.remember_address(address, self.clock.now());
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// Whether the sender of a request is named by its series' labels.
+    fn is_labelled(&self, origin: &Origin) -> bool {
+        !origin.named && !self.options.sender_labels.is_empty()
     }
 
     /// Runs an encoding with the symbol table in use; once more with an empty one when it was full, and once more with
@@ -265,7 +301,7 @@ impl Gateway {
 
     /// The origin with the sender that the first series' labels name, if they do and no header did.
     fn named_origin(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<Origin, WireError> {
-        if origin.named || self.options.sender_labels.is_empty() {
+        if !self.is_labelled(origin) {
             return Ok(origin.clone());
         }
         let labels = match protocol {
@@ -284,14 +320,13 @@ impl Gateway {
         Ok(Origin { sender, ..origin.clone() })
     }
 
-    /// A body of a known sender that cannot be read may have held anything: its tenant's views are uncovered around now.
-    pub async fn note_unreadable(&self, origin: &Origin) {
-        self.counters.refuse(RefusalReason::BodyMalformed, 1);
-        if self.senders.is_unreadable_due(origin, self.clock.now()) {
+    /// A body of a known sender that was not read may have held anything: its tenant's views are uncovered around now.
+    pub async fn note_unreadable(&self, origin: &Origin, reason: RefusalReason) {
+        if self.senders.is_unreadable_due(origin, self.is_labelled(origin), self.clock.now()) {
             let table = self.interner.table();
             let mut writer = RecordWriter::new();
             writer.begin(&origin.tenant, &origin.sender);
-            writer.refusal(None, &[], RefusalReason::BodyMalformed.slug());
+            writer.refusal(&RefusedSeries { reason: reason.slug(), ..RefusedSeries::default() });
             let Ok(payload) = writer.finish(&table).map(Bytes::from) else { return };
             let record = NewRecord { partition: PartitionId(0), payload, newest: None };
             if let Err(error) = self.append(vec![record]).await {

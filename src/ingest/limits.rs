@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::METRIC_NAME;
+
 /// Bounds on what one series may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesLimits {
@@ -62,18 +64,69 @@ refusal_reasons! {
     NoSamples: "no-samples", "the series has no samples", false;
     NativeHistogram: "native-histogram", "native histograms are not supported; send classic histograms", true;
     Exemplar: "exemplar", "exemplars are not supported; set send_exemplars: false", false;
-    BodyMalformed: "body-malformed", "the body cannot be decoded", false;
-    BodyTooLarge: "body-too-large", "the body is larger than ingest.body_bytes_max", false;
+    BodyMalformed: "body-malformed", "the body cannot be decoded", true;
+    BodyTooLarge: "body-too-large", "the body is larger than ingest.body_bytes_max, or than the log takes at once", true;
     ContentType: "content-type", "the content type is not remote write 1.0 or 2.0", false;
     ContentEncoding: "content-encoding", "the content encoding is not snappy", false;
     LogUnavailable: "log-unavailable", "the log cannot take it now", false;
-    TooManySenders: "too-many-senders", "more senders have written than limits.senders_max", false;
-    OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", false;
+    TooManySenders: "too-many-senders", "more new senders write than limits.senders_max", false;
+    OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", true;
 }
 
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.slug(), self.sentence())
+    }
+}
+
+/// Bytes of names and values that are told of one refused series.
+const TOLD_BYTES_MAX: usize = 64 << 10;
+
+/// Names of labels of unknown value that are told of one refused series.
+const UNTOLD_MAX: usize = 16;
+
+/// A series that is refused, with as much of its labels as finding the views it belongs to takes: none when upstream does
+/// not have it either.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedLabels<'a> {
+    pub reason: RefusalReason,
+    pub told: Vec<(&'a str, &'a str)>,
+    /// Labels that may have any value; the empty name stands for every label that is not told.
+    pub untold: Vec<&'a str>,
+}
+
+impl<'a> RefusedLabels<'a> {
+    /// A series of which no label is known.
+    pub fn unknown(reason: RefusalReason) -> RefusedLabels<'a> {
+        let untold = if reason.upstream_may_have_it() { vec![""] } else { Vec::new() };
+        RefusedLabels { reason, told: Vec::new(), untold }
+    }
+
+    fn new(reason: RefusalReason, mut labels: Vec<(&'a str, &'a str)>, limits: &SeriesLimits) -> RefusedLabels<'a> {
+        let (mut told, mut untold, mut bytes, mut all) = (Vec::new(), Vec::new(), 0, true);
+        if !reason.upstream_may_have_it() {
+            return RefusedLabels { reason, told, untold };
+        }
+        // The metric's name tells most.
+        labels.sort_unstable_by_key(|(name, value)| (*name != METRIC_NAME, *name, *value));
+        for (name, value) in labels {
+            let whole = name.len() + value.len();
+            if name.len() > limits.label_name_bytes_max || bytes + name.len() > TOLD_BYTES_MAX {
+                all = false;
+            } else if value.len() <= limits.label_value_bytes_max
+                && bytes + whole <= TOLD_BYTES_MAX
+                && told.len() < limits.labels_per_series_max
+            {
+                told.push((name, value));
+                bytes += whole;
+            } else if untold.len() < UNTOLD_MAX {
+                untold.push(name);
+                bytes += name.len();
+            } else {
+                all = false;
+            }
+        }
+        RefusedLabels { reason, told, untold: if all { untold } else { vec![""] } }
     }
 }
 
@@ -85,30 +138,34 @@ pub fn check_labels<'a>(
     mut labels: Vec<(&'a str, &'a str)>,
     drop_labels: &[String],
     limits: &SeriesLimits,
-) -> Result<Vec<(&'a str, &'a str)>, RefusalReason> {
+) -> Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>> {
     labels.retain(|(name, value)| !value.is_empty() && !drop_labels.iter().any(|dropped| dropped == name));
-    if labels.len() > limits.labels_per_series_max {
-        return Err(RefusalReason::TooManyLabels);
-    }
-    for (name, value) in &labels {
-        if name.is_empty() {
-            return Err(RefusalReason::LabelNameEmpty);
-        }
-        if name.len() > limits.label_name_bytes_max {
-            return Err(RefusalReason::LabelNameTooLong);
-        }
-        if value.len() > limits.label_value_bytes_max {
-            return Err(RefusalReason::LabelValueTooLong);
-        }
+    if let Some(reason) = beyond_limits(&labels, limits) {
+        return Err(RefusedLabels::new(reason, labels, limits));
     }
     labels.sort_unstable();
     if labels.windows(2).any(|two| two[0].0 == two[1].0) {
-        return Err(RefusalReason::LabelDuplicate);
+        return Err(RefusedLabels::new(RefusalReason::LabelDuplicate, labels, limits));
     }
-    match labels.binary_search_by(|(name, _)| (*name).cmp(crate::model::METRIC_NAME)) {
+    match labels.binary_search_by(|(name, _)| (*name).cmp(METRIC_NAME)) {
         Ok(_) => Ok(labels),
-        Err(_) => Err(RefusalReason::MetricNameMissing),
+        Err(_) => Err(RefusedLabels::new(RefusalReason::MetricNameMissing, labels, limits)),
     }
+}
+
+fn beyond_limits(labels: &[(&str, &str)], limits: &SeriesLimits) -> Option<RefusalReason> {
+    if labels.len() > limits.labels_per_series_max {
+        return Some(RefusalReason::TooManyLabels);
+    }
+    labels.iter().find_map(|(name, value)| {
+        if name.is_empty() {
+            Some(RefusalReason::LabelNameEmpty)
+        } else if name.len() > limits.label_name_bytes_max {
+            Some(RefusalReason::LabelNameTooLong)
+        } else {
+            (value.len() > limits.label_value_bytes_max).then_some(RefusalReason::LabelValueTooLong)
+        }
+    })
 }
 
 #[cfg(test)]
@@ -119,7 +176,36 @@ mod tests {
     fn check(labels: &[(&str, &str)], expected: Result<&[(&str, &str)], RefusalReason>) {
         let limits = SeriesLimits { labels_per_series_max: 3, label_name_bytes_max: 8, label_value_bytes_max: 8 };
         let checked = check_labels(labels.to_vec(), &["replica".to_owned()], &limits);
-        assert_eq!(checked.as_deref().map_err(|reason| *reason), expected, "{labels:?}");
+        assert_eq!(checked.as_deref().map_err(|refused| refused.reason), expected, "{labels:?}");
+    }
+
+    /// Labels, and what is told of them when they are refused: labels, and names of those not told.
+    #[track_caller]
+    fn check_told(labels: &[(&str, &str)], told: &[(&str, &str)], untold: &[&str]) {
+        let limits = SeriesLimits { labels_per_series_max: 3, label_name_bytes_max: 8, label_value_bytes_max: 20_000 };
+        let refused = check_labels(labels.to_vec(), &["replica".to_owned()], &limits).unwrap_err();
+        assert_eq!((&*refused.told, &*refused.untold), (told, untold), "{labels:?}");
+    }
+
+    #[test]
+    fn of_a_refused_series_as_much_is_told_as_finds_its_views() {
+        let (name, long) = (("__name__", "x"), "x".repeat(20_001));
+        let wide = "x".repeat(19_000);
+        check_told(&[("a", "1"), ("b", "1"), ("c", "1"), name], &[name, ("a", "1"), ("b", "1")], &["c"]);
+        check_told(&[("replica", "1"), ("a", &long), ("", ""), name], &[name], &["a"]);
+        check_told(&[("__name__", &long), ("a", "1")], &[("a", "1")], &["__name__"]);
+        check_told(&[name, ("a", "1"), ("namenamen", "1")], &[name, ("a", "1")], &[""]);
+        let names: Vec<String> = (0..20).map(|n| format!("n{n:02}")).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        check_told(&many, &many[..3], &[""]);
+        let heavy = [("a", wide.as_str()), ("b", &wide), ("c", &wide), ("d", &wide)];
+        check_told(&heavy, &heavy[..3], &["d"]);
+        // Upstream does not have these either.
+        check_told(&[("a", "1")], &[], &[]);
+        check_told(&[name, ("a", "1"), ("a", "2")], &[], &[]);
+        let unknown = RefusedLabels::unknown;
+        assert_eq!(unknown(RefusalReason::TooManyLabels).untold, [""]);
+        assert!(unknown(RefusalReason::LabelsMalformed).untold.is_empty());
     }
 
     #[test]

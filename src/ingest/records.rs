@@ -1,4 +1,5 @@
-//! The records that a request becomes: one per log partition it touches, and more where one would be larger than the log takes.
+//! The records that a request becomes, one per log partition it touches, and more where one would be larger than the log
+//! takes: its series, and what is refused of it.
 
 use bytes::Bytes;
 
@@ -8,7 +9,8 @@ use super::limits::RefusalReason;
 use super::series_cache::Known;
 use crate::log::NewRecord;
 use crate::model::{PartitionId, Sample, SeriesId, Timestamp};
-use crate::wire::record::{RecordWriter, SymbolId, SymbolTable};
+use crate::wire::Histograms;
+use crate::wire::record::{RecordWriter, RefusedSeries, SymbolId, SymbolTable};
 
 /// What a series of a request carries beside its labels.
 #[derive(Clone, Copy)]
@@ -16,15 +18,23 @@ pub(super) struct Content<'s> {
     pub samples: &'s [Sample],
     /// One for each sample; only 2.0 can have them.
     pub start_timestamps: Option<&'s [i64]>,
-    pub histograms: usize,
+    pub histograms: Histograms,
     pub exemplars: usize,
 }
 
 impl Content<'_> {
     /// Samples and nothing else.
     #[inline]
-    pub fn is_plain(&self) -> bool {
-        !self.samples.is_empty() && self.histograms == 0 && self.exemplars == 0
+    fn is_plain(&self) -> bool {
+        !self.samples.is_empty() && self.histograms.count == 0 && self.exemplars == 0
+    }
+
+    /// The least and the greatest time; none of a series without samples and histograms.
+    fn times(&self) -> Option<[i64; 2]> {
+        let times = || self.samples.iter().map(|sample| sample.t);
+        let least = times().fold(self.histograms.least, Timestamp::min);
+        let greatest = times().fold(self.histograms.greatest, Timestamp::max);
+        (least <= greatest).then_some([least.0, greatest.0])
     }
 }
 
@@ -105,21 +115,30 @@ impl<'g> Records<'g> {
     fn take_unusual(&mut self, known: Known<'_>, content: Content<'_>) {
         self.refuse(RefusalReason::Exemplar, content.exemplars as u64);
         match known {
-            Known::Refused(reason) => {
+            Known::Refused { reason, told, untold } => {
                 self.refuse(reason, 1);
-                if reason.upstream_may_have_it() {
-                    self.writer(0).refusal(None, &[], reason.slug());
+                if let Some(timestamps) = content.times().filter(|_| reason.upstream_may_have_it()) {
+                    let reason = reason.slug();
+                    self.writer(0).refusal(&RefusedSeries { labels: told, untold, timestamps: &timestamps, reason });
                     self.measure_if_due(0);
                 }
             }
             Known::Series { id, partition, labels } => {
-                if content.histograms > 0 {
-                    self.refuse(RefusalReason::NativeHistogram, content.histograms as u64);
-                    self.writer(partition).refusal(Some(labels), &[], RefusalReason::NativeHistogram.slug());
+                let Histograms { count, least, greatest } = content.histograms;
+                if count > 0 {
+                    let reason = RefusalReason::NativeHistogram;
+                    self.refuse(reason, count as u64);
+                    let timestamps = &[least.0, greatest.0];
+                    self.writer(partition).refusal(&RefusedSeries {
+                        labels,
+                        untold: &[],
+                        timestamps,
+                        reason: reason.slug(),
+                    });
                     self.measure_if_due(partition);
                 }
                 match content.samples.is_empty() {
-                    true if content.histograms == 0 => self.refuse(RefusalReason::NoSamples, 1),
+                    true if count == 0 => self.refuse(RefusalReason::NoSamples, 1),
                     true => {}
                     false => self.series((id, partition), labels, content.samples, content.start_timestamps),
                 }

@@ -69,9 +69,7 @@ impl Receiver {
         let compressed = match collected.unwrap_or_else(|_| Err(late())) {
             Ok(compressed) => compressed,
             Err(refused) => {
-                if refused.reason == RefusalReason::BodyMalformed {
-                    self.gateway.note_unreadable(&origin).await;
-                }
+                self.gateway.note_unreadable(&origin, refused.reason).await;
                 return Err(refused);
             }
         };
@@ -131,9 +129,7 @@ impl Receiver {
     }
 
     fn refused(&self, refused: Refused, protocol: Option<Protocol>) -> Response {
-        if refused.reason != RefusalReason::BodyMalformed {
-            self.gateway.counters().refuse(refused.reason, 1);
-        }
+        self.gateway.counters().refuse(refused.reason, 1);
         let mut response = (refused.status, format!("{}\n", refused.message)).into_response();
         if refused.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));

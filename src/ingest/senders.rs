@@ -1,9 +1,15 @@
-//! Who has written since the start: bounded, because the dataflow and the store remember every sender.
+//! Who has written: bounded, because the dataflow and the store remember every sender.
 //!
-//! A sender is a name that a client may choose, so one that chooses another for each request would fill memory. What is
-//! refused is asked for again later: whoever raises the limit loses nothing.
+//! A sender is a name that a client may choose, so one that chooses another for each request would fill memory. Senders of
+//! the commit are remembered anyway, so they always may write. Of others so many may as the limit says; one that has been
+//! idle for an hour makes room, so that what the dataflow remembers grows by at most the limit an hour. What is refused is
+//! asked for again later: whoever raises the limit loses nothing.
+//!
+//! Where labels name senders, a body that cannot be read names none. So addresses that wrote are remembered beside them.
 
-use dashmap::DashMap;
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 
 use super::gateway::Origin;
@@ -15,64 +21,159 @@ pub(super) const NAME_BYTES_MAX: usize = 256;
 /// A sender's unreadable bodies uncover its tenant's views at most this often.
 const UNREADABLE_PAUSE_MS: i64 = 60_000;
 
+/// A sender that has not written for so long makes room for another.
+const IDLE_MS: i64 = 3_600_000;
+
 /// Why a sender may not write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotAdmitted {
     #[error(
-        "too-many-senders: {max} senders have written since the start, the most that limits.senders_max allows; raise it, or \
-         stop what gives each request another sender (header X-Prefold-Sender or X-Forwarded-For, ingest.sender_labels)"
+        "too-many-senders: {max} new senders have written within the last hour, the most that limits.senders_max allows; \
+         raise it, or stop what gives each request another sender (header X-Prefold-Sender or X-Forwarded-For, \
+         ingest.sender_labels)"
     )]
     TooMany { max: usize },
     #[error("origin-too-long: the name of the {what} has {bytes} bytes, the limit is {NAME_BYTES_MAX}; shorten it")]
     TooLong { what: &'static str, bytes: usize },
 }
 
-/// Senders that have written, with when their last unreadable body was noted.
+type Name = (Tenant, SmolStr);
+
+/// Senders that have written.
 pub(super) struct Senders {
-    seen: DashMap<(Tenant, SmolStr), Timestamp>,
+    /// Locked for a look-up or two a request.
+    senders: Mutex<Names>,
+    /// Where senders that labels name wrote from. The empty address is that of senders of the commit which have not written
+    /// since the start: it may be any.
+    addresses: Mutex<Names>,
+}
+
+/// Names, and when each last wrote and had an unreadable body noted.
+struct Names {
+    seen: HashMap<Name, Seen>,
+    /// How many of them are not of the commit, and how many may be.
+    others: usize,
     max: usize,
+    /// None of them can make room before this.
+    full_until: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    /// `Timestamp::MIN` of one that has not since the start.
+    wrote: Timestamp,
+    noted: Timestamp,
+    of_commit: bool,
 }
 
 impl Senders {
-    pub fn new(max: usize) -> Senders {
-        Senders { seen: DashMap::new(), max }
+    /// `known` are the senders of the commit.
+    pub fn new(max: usize, known: &[Name]) -> Senders {
+        let addresses = known.iter().map(|(tenant, _)| (tenant.clone(), SmolStr::default()));
+        Senders {
+            addresses: Mutex::new(Names::new(max, addresses)),
+            senders: Mutex::new(Names::new(max, known.iter().cloned())),
+        }
     }
 
-    /// Remembers a sender that is about to write.
+    /// Whether a sender may write. Several that are new at the same instant may pass together.
     ///
     /// # Errors
-    /// When its names are too long, or it is new and there are too many. Several that are new at the same instant may pass
-    /// together.
-    pub fn admit(&self, origin: &Origin) -> Result<(), NotAdmitted> {
-        let key = key(origin);
-        if self.seen.contains_key(&key) {
-            return Ok(());
-        }
+    /// When its names are too long, or it is new and there are too many.
+    pub fn check(&self, origin: &Origin, now: Timestamp) -> Result<(), NotAdmitted> {
         for (what, name) in [("tenant", origin.tenant.as_str()), ("sender", origin.sender.as_str())] {
             if name.len() > NAME_BYTES_MAX {
                 return Err(NotAdmitted::TooLong { what, bytes: name.len() });
             }
         }
-        if self.seen.len() >= self.max {
-            return Err(NotAdmitted::TooMany { max: self.max });
+        let mut senders = self.senders.lock();
+        if senders.seen.contains_key(&name(origin)) || senders.has_room(now) {
+            return Ok(());
         }
-        self.seen.insert(key, Timestamp::MIN);
-        Ok(())
+        Err(NotAdmitted::TooMany { max: senders.max })
     }
 
-    /// Whether an unreadable body of a sender is to be noted now: those of strangers never are.
-    pub fn is_unreadable_due(&self, origin: &Origin, now: Timestamp) -> bool {
-        self.seen.get_mut(&key(origin)).is_some_and(|mut noted| {
-            let due = now - *noted >= UNREADABLE_PAUSE_MS;
+    /// Remembers a sender whose body was read and becomes records.
+    pub fn remember(&self, origin: &Origin, now: Timestamp) {
+        self.senders.lock().remember(name(origin), now);
+    }
+
+    /// Remembers from where senders that labels name wrote.
+    pub fn remember_address(&self, origin: &Origin, now: Timestamp) {
+        let mut addresses = self.addresses.lock();
+        if addresses.seen.contains_key(&name(origin)) || addresses.has_room(now) {
+            addresses.remember(name(origin), now);
+        }
+    }
+
+    /// Whether an unreadable body is to be noted now: those of strangers never are. `labelled` says that labels would have
+    /// named the sender.
+    pub fn is_unreadable_due(&self, origin: &Origin, labelled: bool, now: Timestamp) -> bool {
+        if !labelled {
+            return self.senders.lock().is_due(&name(origin), now);
+        }
+        let mut addresses = self.addresses.lock();
+        if addresses.seen.contains_key(&name(origin)) {
+            return addresses.is_due(&name(origin), now);
+        }
+        addresses.is_due(&(origin.tenant.clone(), SmolStr::default()), now) && self.senders.lock().has_silent(&origin.tenant)
+    }
+}
+
+impl Names {
+    fn new(max: usize, of_commit: impl Iterator<Item = Name>) -> Names {
+        let seen = Seen { wrote: Timestamp::MIN, noted: Timestamp::MIN, of_commit: true };
+        Names { seen: of_commit.map(|name| (name, seen)).collect(), others: 0, max, full_until: Timestamp::MIN }
+    }
+
+    /// Whether there is room for one more, which the one idle longest makes if it has been idle long enough.
+    fn has_room(&mut self, now: Timestamp) -> bool {
+        if self.others < self.max {
+            return true;
+        }
+        if now < self.full_until {
+            return false;
+        }
+        let others = self.seen.iter().filter(|(_, seen)| !seen.of_commit);
+        let Some((idle, wrote)) = others.min_by_key(|(_, seen)| seen.wrote).map(|(name, seen)| (name.clone(), seen.wrote))
+        else {
+            return false;
+        };
+        self.full_until = wrote + IDLE_MS;
+        let has_room = now >= self.full_until;
+        if has_room {
+            self.seen.remove(&idle);
+            self.others -= 1;
+        }
+        has_room
+    }
+
+    fn remember(&mut self, name: Name, now: Timestamp) {
+        let others = &mut self.others;
+        let seen = self.seen.entry(name).or_insert_with(|| {
+            *others += 1;
+            Seen { wrote: now, noted: Timestamp::MIN, of_commit: false }
+        });
+        seen.wrote = seen.wrote.max(now);
+    }
+
+    fn is_due(&mut self, name: &Name, now: Timestamp) -> bool {
+        self.seen.get_mut(name).is_some_and(|seen| {
+            let due = now - seen.noted >= UNREADABLE_PAUSE_MS;
             if due {
-                *noted = now;
+                seen.noted = now;
             }
             due
         })
     }
+
+    /// Whether a sender of the tenant in the commit has not written since the start.
+    fn has_silent(&self, tenant: &Tenant) -> bool {
+        self.seen.iter().any(|((of, _), seen)| of == tenant && seen.wrote == Timestamp::MIN)
+    }
 }
 
-fn key(origin: &Origin) -> (Tenant, SmolStr) {
+fn name(origin: &Origin) -> Name {
     (origin.tenant.clone(), origin.sender.clone())
 }
 
@@ -84,25 +185,59 @@ mod tests {
         Origin { tenant: tenant.into(), sender: sender.into(), named: true }
     }
 
+    /// Checked, and remembered when it may write.
+    fn write(senders: &Senders, tenant: &str, sender: &str, t: i64) -> Result<(), NotAdmitted> {
+        let (origin, now) = (origin(tenant, sender), Timestamp(t));
+        senders.check(&origin, now).inspect(|()| senders.remember(&origin, now))
+    }
+
     #[test]
     fn senders_are_bounded_and_those_known_go_on() {
-        let senders = Senders::new(2);
-        assert_eq!(senders.admit(&origin("", "a")), Ok(()));
-        assert_eq!(senders.admit(&origin("t", "a")), Ok(()));
-        assert_eq!(senders.admit(&origin("", "b")), Err(NotAdmitted::TooMany { max: 2 }));
-        assert_eq!(senders.admit(&origin("", "a")), Ok(()));
+        let senders = Senders::new(2, &[("".into(), "old".into()), ("t".into(), "older".into())]);
+        let full = Err(NotAdmitted::TooMany { max: 2 });
+        assert_eq!([("", "a"), ("t", "a"), ("", "b")].map(|(t, s)| write(&senders, t, s, 0)), [Ok(()), Ok(()), full]);
+        // Those of the commit, and those that wrote.
+        assert_eq!([("", "old"), ("t", "older"), ("", "a")].map(|(t, s)| write(&senders, t, s, 5)), [Ok(()); 3]);
+        assert_eq!(write(&senders, "t", "old", 5), full, "another tenant's sender");
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        assert_eq!(senders.admit(&origin("", &long)), Err(NotAdmitted::TooLong { what: "sender", bytes: 257 }));
-        assert_eq!(senders.admit(&origin(&long, "")), Err(NotAdmitted::TooLong { what: "tenant", bytes: 257 }));
+        assert_eq!(write(&senders, "", &long, 0), Err(NotAdmitted::TooLong { what: "sender", bytes: 257 }));
+        assert_eq!(write(&senders, &long, "", 0), Err(NotAdmitted::TooLong { what: "tenant", bytes: 257 }));
+    }
+
+    #[test]
+    fn the_one_idle_longest_makes_room_after_an_hour() {
+        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let full = Err(NotAdmitted::TooMany { max: 2 });
+        let writes = |sender, t| write(&senders, "", sender, t);
+        assert_eq!([writes("a", 0), writes("b", 10), writes("a", 20), writes("c", 30)], [Ok(()), Ok(()), Ok(()), full]);
+        assert_eq!(writes("c", IDLE_MS + 9), full);
+        assert_eq!([writes("c", IDLE_MS + 10), writes("b", IDLE_MS + 11)], [Ok(()), full], "b made room");
+        assert_eq!([writes("b", IDLE_MS + 20), writes("old", IDLE_MS + 21)], [Ok(()), Ok(())], "and now a");
+        assert_eq!(writes("a", IDLE_MS + 22), full);
     }
 
     #[test]
     fn unreadable_bodies_of_known_senders_are_noted_once_a_minute() {
-        let senders = Senders::new(2);
-        let (known, stranger) = (origin("", "a"), origin("", "b"));
-        senders.admit(&known).unwrap();
-        let due = |t| senders.is_unreadable_due(&known, Timestamp(t));
-        assert_eq!([due(5), due(60_004), due(60_005), due(60_006)], [true, false, true, false]);
-        assert!(!senders.is_unreadable_due(&stranger, Timestamp(5)));
+        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let due = |sender, t| senders.is_unreadable_due(&origin("", sender), false, Timestamp(t));
+        senders.remember(&origin("", "a"), Timestamp(0));
+        assert_eq!(["a", "old", "b"].map(|sender| due(sender, 5)), [true, true, false]);
+        assert_eq!([due("a", 60_004), due("a", 60_005), due("a", 60_006)], [false, true, false]);
+        senders.check(&origin("", "b"), Timestamp(5)).unwrap();
+        assert!(!due("b", 5), "it may write, but has not");
+    }
+
+    #[test]
+    fn senders_that_labels_name_are_known_by_their_addresses() {
+        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let due = |tenant, address, t| senders.is_unreadable_due(&origin(tenant, address), true, Timestamp(t));
+        assert_eq!([due("", "1.1.1.1", 5), due("", "2.2.2.2", 6)], [true, false], "old may be behind either");
+        assert!(!due("t", "1.1.1.1", 5), "no sender of this tenant is known");
+        senders.remember(&origin("", "old"), Timestamp(10));
+        senders.remember_address(&origin("", "1.1.1.1"), Timestamp(10));
+        assert_eq!(
+            [due("", "1.1.1.1", 70_000), due("", "1.1.1.1", 70_001), due("", "2.2.2.2", 70_000)],
+            [true, false, false]
+        );
     }
 }

@@ -20,14 +20,23 @@ const SYMBOLS_MAX: usize = 64 * SERIES_MAX;
 /// What is known of a label set.
 #[derive(Clone, Copy)]
 pub(super) enum Known<'c> {
-    Series { id: SeriesId, partition: u16, labels: &'c [SymbolId] },
-    Refused(RefusalReason),
+    Series {
+        id: SeriesId,
+        partition: u16,
+        labels: &'c [SymbolId],
+    },
+    /// With the labels that are told, and the names of those that are not.
+    Refused {
+        reason: RefusalReason,
+        told: &'c [SymbolId],
+        untold: &'c [SymbolId],
+    },
 }
 
 /// A label set that was looked at.
 pub(super) enum Fresh {
     Series { id: SeriesId, partition: u16, labels: InternedLabels },
-    Refused(RefusalReason),
+    Refused { reason: RefusalReason, told: InternedLabels, untold: Vec<SymbolId> },
 }
 
 /// What a label set is found by.
@@ -47,7 +56,7 @@ pub(super) struct SeriesCache {
     entries: Vec<Entry>,
     /// By hash.
     places: HashMap<u128, u32, SeriesIdBuild>,
-    /// The labels of all entries, one behind the other.
+    /// The labels of all entries, one behind the other; behind those of a refused one the names of labels not told.
     symbols: Vec<SymbolId>,
 }
 
@@ -59,6 +68,8 @@ struct Entry {
     from: u32,
     count: u32,
     partition: u16,
+    /// How many names stand behind its labels.
+    untold: u8,
     refused: Option<RefusalReason>,
 }
 
@@ -73,12 +84,11 @@ impl SeriesCache {
     pub fn at(&self, place: usize) -> Option<(LabelsKey, Known<'_>)> {
         let entry = self.entries.get(place)?;
         let key = LabelsKey { hash: entry.hash, bytes: entry.bytes };
+        let symbols = self.symbols.get(entry.from as usize..)?;
+        let (labels, behind) = symbols.split_at_checked(entry.count as usize)?;
         let known = match entry.refused {
-            Some(reason) => Known::Refused(reason),
-            None => {
-                let labels = self.symbols.get(entry.from as usize..)?.get(..entry.count as usize)?;
-                Known::Series { id: entry.id, partition: entry.partition, labels }
-            }
+            Some(reason) => Known::Refused { reason, told: labels, untold: behind.get(..usize::from(entry.untold))? },
+            None => Known::Series { id: entry.id, partition: entry.partition, labels },
         };
         Some((key, known))
     }
@@ -105,17 +115,19 @@ impl SeriesCache {
         if self.places.contains_key(&key.hash) {
             return;
         }
-        let (id, partition, labels, refused) = match &fresh {
-            Fresh::Refused(reason) => (SeriesId::default(), 0, &[][..], Some(*reason)),
-            Fresh::Series { id, partition, labels } => (*id, *partition, labels.ids(symbols).unwrap_or_default(), None),
+        let (id, partition, labels, untold, refused) = match &fresh {
+            Fresh::Refused { reason, told, untold } => (SeriesId::default(), 0, told, &untold[..], Some(*reason)),
+            Fresh::Series { id, partition, labels } => (*id, *partition, labels, &[][..], None),
         };
-        if self.entries.len() >= SERIES_MAX || self.symbols.len() + labels.len() > SYMBOLS_MAX {
+        let labels = labels.ids(symbols).unwrap_or_default();
+        if self.entries.len() >= SERIES_MAX || self.symbols.len() + labels.len() + untold.len() > SYMBOLS_MAX {
             self.clear();
         }
-        let (from, count) = (self.symbols.len() as u32, labels.len() as u32);
+        let (from, count, bytes) = (self.symbols.len() as u32, labels.len() as u32, key.bytes);
         self.symbols.extend_from_slice(labels);
+        self.symbols.extend_from_slice(untold);
         self.places.insert(key.hash, self.entries.len() as u32);
-        self.entries.push(Entry { hash: key.hash, id, bytes: key.bytes, from, count, partition, refused });
+        self.entries.push(Entry { hash: key.hash, id, bytes, from, count, partition, untold: untold.len() as u8, refused });
     }
 
     fn clear(&mut self) {
@@ -148,7 +160,11 @@ mod tests {
         let (found_by, known) = cache.at(cache.find(key(n).hash)?)?;
         assert_eq!(found_by, key(n));
         match known {
-            Known::Refused(reason) => Some(reason.slug().to_owned()),
+            Known::Refused { reason, told, untold } => {
+                let read = symbols.read();
+                let texts: Vec<&str> = told.iter().chain(untold).filter_map(|symbol| read.get(*symbol)).collect();
+                Some(format!("{} {} {}", reason.slug(), told.len(), texts.join(" ")))
+            }
             Known::Series { id, partition, labels } => {
                 assert_eq!((id, partition), (SeriesId(n), n as u16));
                 Some(symbols.read().get(labels[1])?.to_owned())
@@ -161,10 +177,12 @@ mod tests {
         let symbols = SymbolTable::new(1 << 20);
         let mut cache = SeriesCache::default();
         assert!(!cache.is_of(&symbols));
-        let refused = (key(5), Fresh::Refused(RefusalReason::Exemplar));
+        let told = symbols.intern_labels(&Labels::from_pairs([("n", "5")])).unwrap();
+        let untold = vec![symbols.intern("a").unwrap(), symbols.intern("b").unwrap()];
+        let refused = (key(5), Fresh::Refused { reason: RefusalReason::TooManyLabels, told, untold });
         cache.take(&symbols, vec![series(&symbols, 3), refused, series(&symbols, 4), series(&symbols, 3)]);
         assert!(cache.is_of(&symbols) && cache.len() == 3);
-        for (n, expected) in [(3, Some("3")), (4, Some("4")), (5, Some("exemplar")), (6, None)] {
+        for (n, expected) in [(3, Some("3")), (4, Some("4")), (5, Some("too-many-labels 2 n 5 a b")), (6, None)] {
             assert_eq!(found(&cache, &symbols, n).as_deref(), expected, "{n}");
         }
         let in_order: Vec<LabelsKey> = (0..4).filter_map(|place| cache.at(place)).map(|(key, _)| key).collect();

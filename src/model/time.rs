@@ -83,6 +83,17 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
+/// A distance as Prometheus' API takes it, in milliseconds: seconds, perhaps with a fraction, or a duration.
+///
+/// # Errors
+/// When it is neither, or beyond all times.
+pub fn parse_seconds(text: &str) -> Result<i64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds.abs() < 9e15 => Ok((seconds * 1000.0) as i64),
+        _ => parse_duration(text).map_err(|_| format!("cannot parse {text:?} to a valid duration")),
+    }
+}
+
 /// The units of a Prometheus duration, largest first, with their length in milliseconds.
 const UNITS: [(&str, i64); 7] =
     [("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

@@ -9,15 +9,15 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, NewSenders, Trust, UpstreamKind};
+use super::ingest;
 use super::jobs::{self, LoadedJobs};
 use super::metrics::uncovered::UncoveredSeconds;
 use super::open_log::open_log;
 use super::retired::with_retired;
 use super::scrape::{self, ScrapeCounters};
 use super::stream::{Stream, StreamOptions, StreamStatus};
-use crate::ingest::gateway::{Gateway, GatewayOptions};
-use crate::ingest::limits::SeriesLimits;
-use crate::ingest::remote_write::{Receiver, ReceiverOptions};
+use crate::ingest::gateway::Gateway;
+use crate::ingest::remote_write::Receiver;
 use crate::ingest::scrape::Scraper;
 use crate::log::Log;
 use crate::model::time::format_duration;
@@ -38,9 +38,6 @@ const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// How long after a change in the jobs directory it is read: editors write in several steps.
 const RELOAD_AFTER: Duration = Duration::from_millis(300);
-
-/// A body must arrive within this.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything of one process.
 pub struct Node {
@@ -77,15 +74,8 @@ impl Node {
         let new_senders_uncover = config.ingest.new_senders == NewSenders::Uncover;
         let options = StreamOptions { threads, new_senders_uncover };
         let stream = Stream::start(Arc::clone(&log), Arc::clone(&store), Arc::clone(&loaded.catalog), options)?;
-        let gateway = Arc::new(Gateway::new(Arc::clone(&log), Arc::clone(&clock), gateway_options(&config)));
-        let receiver = Receiver {
-            gateway: Arc::clone(&gateway),
-            options: ReceiverOptions {
-                body_bytes_max: config.ingest.body_bytes_max.0 as usize,
-                sender_header: config.ingest.sender_header.clone(),
-                body_timeout: BODY_TIMEOUT,
-            },
-        };
+        let gateway = ingest::gateway(&config, &log, &clock, &store);
+        let receiver = ingest::receiver(&config, &gateway);
         let status = Arc::clone(&stream.status);
         let proxy = Arc::new(proxy(&config, &store, &loaded, &clock, &status)?);
         let node = Arc::new(Node {
@@ -255,19 +245,6 @@ impl Node {
             tracing::error!(%error, "cannot sync the store; what is missing is computed again at the next start");
         }
         self.log.close();
-    }
-}
-
-fn gateway_options(config: &Config) -> GatewayOptions {
-    GatewayOptions {
-        limits: SeriesLimits {
-            labels_per_series_max: config.limits.labels_per_series_max,
-            label_name_bytes_max: config.limits.label_name_bytes_max,
-            label_value_bytes_max: config.limits.label_value_bytes_max,
-        },
-        senders_max: config.limits.senders_max,
-        drop_labels: config.ingest.drop_labels.clone(),
-        sender_labels: config.ingest.sender_labels.clone(),
     }
 }
 

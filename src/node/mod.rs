@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod fold_progress;
 pub mod http;
+mod ingest;
 pub mod jobs;
 pub mod lane;
 pub mod listener;

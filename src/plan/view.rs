@@ -6,13 +6,13 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::function::{Aggregation, RangeFunction};
-use crate::model::time::format_duration;
 use crate::model::window::Grid;
 use crate::model::{Labels, METRIC_NAME, Selector, Tenant, ViewId};
-use crate::promql::Grouping;
+use crate::promql::{Aggregate, Expr, ExprKind, Grouping, Origin, SourceRange, TimeShift, VectorSelector};
 
 /// How far an instant selector looks back for a sample: Prometheus' default.
 pub const LOOKBACK_MS: i64 = 300_000;
@@ -50,9 +50,19 @@ impl Shape {
 
     /// What is aggregated, one value per series, as PromQL.
     pub fn values(&self) -> String {
+        self.argument().to_string()
+    }
+
+    fn argument(&self) -> Expr {
+        let made = |kind| Expr::new(kind, SourceRange::default());
+        let selector =
+            VectorSelector { selector: self.selector.clone(), shift: TimeShift::default(), origin: Origin::Samples };
         match self.function {
-            Some(function) => format!("{}({}[{}])", function.name, self.selector, format_duration(self.window_ms)),
-            None => self.selector.to_string(),
+            None => made(ExprKind::Vector(selector)),
+            Some(function) => {
+                let range = made(ExprKind::Matrix { selector, range_ms: self.window_ms });
+                made(ExprKind::Call { function: SmolStr::new_static(function.name), args: vec![range] })
+            }
         }
     }
 
@@ -62,15 +72,11 @@ impl Shape {
     }
 }
 
-/// As PromQL.
+/// As PromQL that reads back as the same shape, whatever its labels are called.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, names) = match &self.grouping {
-            Grouping::By(names) => ("by", names),
-            Grouping::Without(names) => ("without", names),
-        };
-        write!(f, "{} {word} ({}) (", self.aggregation.name, names.join(", "))?;
-        write!(f, "{})", self.values())
+        let (op, grouping) = (SmolStr::new_static(self.aggregation.name), self.grouping.clone());
+        Aggregate { op, grouping, param: None, expr: self.argument() }.fmt(f)
     }
 }
 
@@ -167,7 +173,9 @@ impl View {
 mod tests {
     use super::*;
     use crate::function::{aggregation, range_function};
-    use crate::model::Matcher;
+    use crate::model::{MatchOp, Matcher};
+    use crate::plan::normalize;
+    use crate::promql::parse;
 
     fn view() -> View {
         let shape = Shape {
@@ -190,6 +198,34 @@ mod tests {
     fn a_view_reads_as_promql() {
         assert_eq!(view().shape.to_string(), r#"sum by (code, le) (rate(x_bucket{app="A"}[2m]))"#);
         assert_eq!(view().shape.values(), r#"rate(x_bucket{app="A"}[2m])"#);
+    }
+
+    /// Upstream is asked with this text, and a view whose job is gone is known by it.
+    #[test]
+    fn a_view_reads_back_as_itself() {
+        let words = ["x", "by", "without", "sum", "bool", "on", "inf", "start", "offset", "host.name", "ö", "a b", "1"];
+        let odd =
+            ["\"", "\\", "\n", "\u{7f}", "\0", "'", "`", "\u{200b}", "\u{1f600}", "\u{e000}", "\u{85}", "}", "{\"a\"}"];
+        for text in words.into_iter().chain(odd) {
+            for op in [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex] {
+                let pattern = format!("{}|y", regex_syntax::escape(text));
+                let value = if matches!(op, MatchOp::Equal | MatchOp::NotEqual) { text } else { &pattern };
+                let matchers = vec![Matcher::equal("__name__", text), Matcher::new(text, op, value).unwrap()];
+                let selector = Selector::new(matchers);
+                for grouping in [Grouping::by([text, "z"]), Grouping::by([""; 0]), Grouping::without([text])] {
+                    for function in [None, range_function("rate")] {
+                        let window_ms = if function.is_some() { 90_500 } else { LOOKBACK_MS };
+                        let (grouping, selector) = (grouping.clone(), selector.clone());
+                        let shape = Shape { grouping, function, selector, window_ms, ..view().shape };
+                        let read = parse(&shape.to_string()).unwrap_or_else(|error| panic!("{shape}: {error}"));
+                        let read = normalize(&read).unwrap().0;
+                        let id = |shape| View::new(Tenant::default(), shape, 30_000, 30_000).id;
+                        assert_eq!(id(read), id(shape.clone()), "{shape}");
+                        assert!(parse(&shape.values()).is_ok(), "{shape}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -128,7 +128,9 @@ impl<'a> Lexer<'a> {
             return self.take(1, TokenKind::LeftParen);
         }
         if self.open_parens == 0 {
-            return self.error("unexpected right parenthesis ')'");
+            // Prometheus has read it by then, and names the place behind it.
+            let message = "unexpected right parenthesis ')'".to_owned();
+            return Err(LexError { message, start: self.at + 1 });
         }
         self.open_parens -= 1;
         self.take(1, TokenKind::RightParen)

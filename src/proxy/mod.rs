@@ -132,7 +132,7 @@ impl Proxy {
         self.edge.take_settled(final_to, keep_ms)
     }
 
-    /// An answer that came too early to be whole says nothing.
+    /// An answer that came too early to be whole says nothing, nor does one without a series.
     fn compare_at_edge(&self, catalog: &Catalog, settled: &Settled) {
         let (key, entry) = (settled.key, catalog.get(settled.key.view));
         let Some(entry) = entry.filter(|entry| self.options.compare && settled.age_ms >= settle_ms(&entry.view)) else {
@@ -143,7 +143,10 @@ impl Proxy {
         let value = |fields: &[Vec<f64>; 2]| fields[usize::from(key.field)].first().copied();
         let ours: BTreeMap<Labels, f64> =
             groups.iter().filter_map(|group| Some(((*group.labels).clone(), value(&group.fields)?))).collect();
-        let theirs = settled.values.iter().map(|(labels, v)| ((**labels).clone(), *v)).collect();
+        let theirs: BTreeMap<Labels, f64> = settled.values.iter().map(|(labels, v)| ((**labels).clone(), *v)).collect();
+        if ours.is_empty() && theirs.is_empty() {
+            return;
+        }
         let difference = first_difference(&ours, &theirs);
         self.trust.compared_at_edge(entry, key.t, difference.as_deref());
     }
@@ -167,6 +170,13 @@ impl Proxy {
         }
         let url_query = incoming.path.split_once('?').map_or("", |(_, query)| query);
         let params = Params::parse(url_query, if is_form(&incoming) { &incoming.body } else { &[] });
+        if rewrite_is_off(&incoming, &params) {
+            match endpoint {
+                Endpoint::Query | Endpoint::QueryRange => return answer::untouched(self, &incoming).await,
+                _ if self.upstream.is_some() => return self.forward_other(&incoming, &path).await,
+                _ => {}
+            }
+        }
         match endpoint {
             Endpoint::Query => answer::instant(self, &incoming, &params).await,
             Endpoint::QueryRange => answer::range(self, &incoming, &params).await,
@@ -186,6 +196,12 @@ impl Proxy {
             None => not_found(path),
         }
     }
+}
+
+/// Whether upstream's answer is wanted and nothing of ours.
+fn rewrite_is_off(incoming: &Incoming, params: &Params) -> bool {
+    let header = incoming.headers.get("X-Prefold-Rewrite");
+    header.is_some_and(|value| value == "off") || params.get("prefold_rewrite") == Some("off")
 }
 
 fn is_form(incoming: &Incoming) -> bool {
@@ -215,21 +231,30 @@ enum Endpoint {
 }
 
 /// Read paths under `/api/v1/` that are only ever forwarded.
-const FORWARDED: [&str; 9] = [
+const FORWARDED: [&str; 18] = [
     "query_exemplars",
     "format_query",
     "parse_query",
     "targets",
+    "targets/metadata",
+    "targets/relabel_steps",
+    "scrape_pools",
     "alerts",
     "alertmanagers",
+    "notifications",
+    "notifications/live",
+    "features",
     "status/config",
     "status/flags",
     "status/runtimeinfo",
+    "status/tsdb",
+    "status/tsdb/blocks",
+    "status/walreplay",
 ];
 
 /// Paths keep whatever prefix stands before `/api/v1/`.
 fn endpoint(path: &str) -> Option<Endpoint> {
-    if path == "/federate" {
+    if path.ends_with("/federate") {
         return Some(Endpoint::Other);
     }
     let (_, rest) = path.rsplit_once("/api/v1/")?;
@@ -262,7 +287,16 @@ mod tests {
             ("/api/v1/label/job/values", Some(Endpoint::LabelValues("job".to_owned()))),
             ("/api/v1/label/U__http_2e_status/values", Some(Endpoint::LabelValues("http.status".to_owned()))),
             ("/api/v1/query_exemplars", Some(Endpoint::Other)),
+            ("/api/v1/status/tsdb", Some(Endpoint::Other)),
+            ("/api/v1/status/tsdb/blocks", Some(Endpoint::Other)),
+            ("/api/v1/status/walreplay", Some(Endpoint::Other)),
+            ("/api/v1/targets/metadata", Some(Endpoint::Other)),
+            ("/api/v1/scrape_pools", Some(Endpoint::Other)),
+            ("/api/v1/notifications", Some(Endpoint::Other)),
+            ("/prometheus/federate", Some(Endpoint::Other)),
             ("/api/v1/admin/tsdb/delete_series", None),
+            ("/api/v1/status/../admin/tsdb/delete_series", None),
+            ("/api/v1/otlp/v1/metrics", None),
             ("/api/v1/write", None),
             ("/", None),
         ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Timestamp;
-use crate::model::time::{parse_duration, parse_instant};
+use crate::model::time::{parse_instant, parse_seconds};
 
 /// The most bytes of a form body.
 pub const FORM_BYTES_MAX: usize = 1 << 20;
@@ -56,11 +56,7 @@ impl Params {
     /// A duration in milliseconds: float seconds or `1m`.
     fn duration_ms(&self, name: &str) -> Result<i64, String> {
         let text = self.get(name).unwrap_or_default();
-        match text.parse::<f64>() {
-            Ok(seconds) if seconds.is_finite() && seconds.abs() < 9e15 => Ok((seconds * 1000.0) as i64),
-            _ => parse_duration(text)
-                .map_err(|_| format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration")),
-        }
+        parse_seconds(text).map_err(|error| format!("invalid parameter {name:?}: {error}"))
     }
 
     /// A step in milliseconds.

@@ -9,7 +9,7 @@ use super::edge::EdgePoints;
 use crate::model::{Sample, Timestamp, ViewId};
 use crate::promql::Origin;
 use crate::query::{QueryError, QueryErrorKind, SelectRequest, SeriesData, SeriesSource};
-use crate::store::{ReadLimits, Store};
+use crate::store::{ReadError, ReadLimits, Store};
 
 /// What the engine reads when it evaluates a rewritten query.
 pub struct StoreSource {
@@ -21,10 +21,10 @@ impl SeriesSource for StoreSource {
         let (view, field) = field_of(request)?;
         let limits = ReadLimits { series_max: request.series_max, points_max: request.samples_max };
         let matchers = request.selector.selector.matchers();
-        let groups = self
-            .store
-            .read(view, matchers, request.from + 1, request.to, limits)
-            .map_err(|error| QueryError { kind: QueryErrorKind::Execution, message: error.to_string() })?;
+        let groups = self.store.read(view, matchers, request.from + 1, request.to, limits).map_err(|error| match error {
+            ReadError::TooManySeries { .. } | ReadError::TooManyPoints { .. } => QueryError::too_large(error.to_string()),
+            ReadError::NoView { .. } | ReadError::Store(_) => QueryError::execution(error.to_string()),
+        })?;
         Ok(groups.into_iter().map(|group| series(&group.times, &group.fields[usize::from(field)], group.labels)).collect())
     }
 }

@@ -1,24 +1,28 @@
 //! Trust by comparison: a view is served only after upstream was asked once and said the same (semantics.md S3).
 //!
-//! One instant query of the view's expression at a final grid point, labels included, and one that counts the series behind
-//! it: a series that stands still, or below a maximum, shows in no value today. Equal: served from there on, until something
-//! happens that asks again. Unequal: not served, tried again with growing pauses, which begin anew when a span has
-//! begun or ended since: then the cause may be gone. Remembered in the store.
+//! A [`comparison`] at a final grid point. Equal: served from there on, until something happens that asks again. Unequal:
+//! not served, tried again with growing pauses, which begin anew when a span has begun or ended since: then the cause may
+//! be gone. Nothing on either side vouches for nothing: tried again when the view has a series. Remembered in the store.
 //!
 //! What upstream was asked at the edge is compared too, once the view has its own value (S5): that costs nothing. Such an
 //! answer may be incomplete, since it was given early, so when it is unequal it only asks for a comparison proper.
 
-use std::collections::{BTreeMap, HashMap};
+mod comparison;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::coverage::{Compared, Coverage, PointState, Vouching, changed_between, comparison_due, confirm};
-use super::upstream::{Purpose, Upstream};
-use crate::model::{Labels, Timestamp, ViewId};
+use super::upstream::Upstream;
+use crate::model::{Timestamp, ViewId};
 use crate::plan::{Catalog, CatalogEntry, View};
-use crate::store::{ReadLimits, Store};
+use crate::store::Store;
+use comparison::{Finding, compare};
+
+pub use comparison::{close, first_difference};
 
 /// Comparisons per view are at least this far apart.
 const PAUSE_MS: i64 = 60_000;
@@ -31,9 +35,6 @@ const COMPARED_AT_ONCE: usize = 4;
 
 /// How many doubts are remembered; what lies before the oldest is not served any more.
 const DOUBTS_MAX: usize = 16;
-
-/// Values equal within this are equal: sums are added in another order upstream.
-const TOLERANCE: f64 = 1e-9;
 
 /// What comparisons said of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +52,9 @@ pub struct TrustRecord {
     pub unequal: u64,
     /// Comparisons for which upstream gave no answer.
     pub failed: u64,
-    /// Unequal or failed comparisons since the last equal one.
+    /// The last comparison proper found nothing on either side.
+    found_nothing: bool,
+    /// Other comparisons since the last equal one.
     failures: u32,
     /// Not before this instant.
     next_ms: i64,
@@ -85,6 +88,9 @@ impl TrustRecord {
         let mut compared = self.compared();
         if let Some(state) = state {
             confirm(state, &mut compared, t);
+            // Of those that retention has passed only the newest can vouch for anything it has not.
+            let passed = compared.equal.partition_point(|equal| Some(*equal) <= state.covered_from);
+            compared.equal.drain(..passed.saturating_sub(1));
         }
         self.confirmed_ms = compared.equal.into_iter().map(|t| t.0).collect();
         (self.last_difference, self.failures, self.next_ms) = (None, 0, now.0 + PAUSE_MS);
@@ -149,40 +155,48 @@ impl Trust {
         let due: Vec<(Arc<CatalogEntry>, Timestamp, u64)> = catalog
             .entries()
             .filter_map(|entry| {
-                let t = self.due_at(&entry.view, now)?;
-                let (_, valued) = valued(entry.view.id).filter(|(newest, _)| *newest == t)?;
+                let (newest, valued) = valued(entry.view.id)?;
+                let t = self.due_at(&entry.view, valued, now).filter(|t| *t == newest)?;
                 Some((Arc::clone(entry), t, valued))
             })
             .take(COMPARED_AT_ONCE)
             .collect();
-        let comparisons = due.iter().map(|(entry, t, valued)| self.compare(entry, *t, *valued, upstream, now));
+        let comparisons = due.iter().map(|(entry, t, valued)| self.compare(entry, (*t, *valued), upstream, now));
         futures_util::future::join_all(comparisons).await;
     }
 
-    /// The grid point at which a view wants to be compared now.
-    fn due_at(&self, view: &View, now: Timestamp) -> Option<Timestamp> {
+    /// The grid point at which a view, of which so many series have a value, wants to be compared now.
+    fn due_at(&self, view: &View, valued: u64, now: Timestamp) -> Option<Timestamp> {
         let record = self.record(view.id);
-        if now.0 < record.next_ms.min(record.last_ms + PAUSE_MS) {
+        let still_nothing = record.found_nothing && valued == 0;
+        let pause_ends = if still_nothing { record.next_ms } else { record.next_ms.min(record.last_ms + PAUSE_MS) };
+        if now.0 < pause_ends {
             return None;
         }
         let state = self.store.view(view.id)?;
         let t = state.final_to?;
         let suspected = record.suspected_ms.is_some() && is_whole(&state, t);
-        let waits = now.0 < record.next_ms && !changed_between(&state, Timestamp(record.last_at_ms), t);
+        let changed = record.found_nothing || changed_between(&state, Timestamp(record.last_at_ms), t);
+        let waits = now.0 < record.next_ms && !changed;
         (suspected || (!waits && comparison_due(&state, &record.compared(), t))).then_some(t)
     }
 
-    async fn compare(&self, entry: &CatalogEntry, t: Timestamp, valued: u64, upstream: &Upstream, now: Timestamp) {
+    async fn compare(&self, entry: &CatalogEntry, (t, valued): (Timestamp, u64), upstream: &Upstream, now: Timestamp) {
         let view = &entry.view;
-        let compared = self.difference(view, t, valued, upstream).await;
+        let compared = compare(&self.store, view, (t, valued), upstream).await;
         let mut record = self.record(view.id);
         (record.last_ms, record.last_at_ms) = (now.0, t.0);
+        record.found_nothing = compared == Ok(Finding::Nothing);
         match compared {
-            Ok(None) => {
+            Ok(Finding::Equal) => {
                 record.found_equal(t);
                 record.vouched(self.store.view(view.id).as_ref(), t, now);
             }
-            Ok(Some(difference)) => {
+            Ok(Finding::Nothing) => {
+                record.pause(now);
+                record.last_difference = Some(format!("at {t}: no series has a value, here or upstream"));
+            }
+            Ok(Finding::Differs(difference)) => {
                 record.found_unequal(t);
                 record.pause(now);
                 tracing::warn!(job = %entry.job, rule = %entry.rule, at = %t, %difference,
@@ -226,39 +240,6 @@ impl Trust {
             false => drop(self.records.lock().insert(view, record)),
         }
     }
-
-    /// What upstream says otherwise, in words.
-    async fn difference(
-        &self,
-        view: &View,
-        t: Timestamp,
-        valued: u64,
-        upstream: &Upstream,
-    ) -> Result<Option<String>, String> {
-        let theirs = upstream.instant(&view.tenant, &view.shape.to_string(), t, Purpose::Compared).await?;
-        let theirs = theirs.into_iter().map(|point| ((*point.labels).clone(), point.sample.v)).collect();
-        if let Some(difference) = first_difference(&self.ours(view, t)?, &theirs) {
-            return Ok(Some(difference));
-        }
-        let count = format!("count({})", view.shape.values());
-        let counted = upstream.instant(&view.tenant, &count, t, Purpose::Compared).await?;
-        let counted = counted.first().map_or(0.0, |point| point.sample.v);
-        Ok((counted != valued as f64).then(|| format!("{counted} series have a value upstream and {valued} here")))
-    }
-
-    fn ours(&self, view: &View, t: Timestamp) -> Result<BTreeMap<Labels, f64>, String> {
-        let limits = ReadLimits { series_max: usize::MAX, points_max: usize::MAX };
-        let groups = self.store.read(view.id, &[], t, t, limits).map_err(|error| error.to_string())?;
-        let value = |fields: &[Vec<f64>; 2]| {
-            let stored = [fields[0].first().copied().unwrap_or(0.0), fields[1].first().copied().unwrap_or(0.0)];
-            view.shape.aggregation.value_of(&stored)
-        };
-        Ok(groups
-            .iter()
-            .filter(|group| !group.times.is_empty())
-            .map(|group| ((*group.labels).clone(), value(&group.fields)))
-            .collect())
-    }
 }
 
 /// Whether no span keeps a grid point from being compared.
@@ -270,41 +251,9 @@ fn note_key(view: ViewId) -> String {
     format!("trust/{view}")
 }
 
-/// The first series on which two answers differ, in words; `None` when they are equal.
-pub fn first_difference(ours: &BTreeMap<Labels, f64>, theirs: &BTreeMap<Labels, f64>) -> Option<String> {
-    for (labels, theirs) in theirs {
-        match ours.get(labels) {
-            None => return Some(format!("{labels} is {theirs} upstream and missing here")),
-            Some(ours) if !close(*ours, *theirs) => return Some(format!("{labels} is {theirs} upstream and {ours} here")),
-            Some(_) => {}
-        }
-    }
-    let extra = ours.keys().find(|labels| !theirs.contains_key(*labels))?;
-    Some(format!("{extra} is here and missing upstream"))
-}
-
-/// Equal, both NaN, or within the tolerance of each other.
-pub fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_differ_in_labels_or_values_beyond_rounding() {
-        let set = |pairs: &[(&str, f64)]| -> BTreeMap<Labels, f64> {
-            pairs.iter().map(|(value, v)| (Labels::from_pairs([("a", *value)]), *v)).collect()
-        };
-        let ours = set(&[("x", 1.0), ("y", f64::NAN)]);
-        assert_eq!(first_difference(&ours, &set(&[("x", 1.0 + 1e-12), ("y", f64::NAN)])), None);
-        assert!(
-            first_difference(&ours, &set(&[("x", 1.0 + 1e-6), ("y", f64::NAN)])).unwrap().contains("upstream and 1 here")
-        );
-        assert!(first_difference(&ours, &set(&[("x", 1.0)])).unwrap().contains("missing upstream"));
-        assert!(first_difference(&ours, &set(&[("x", 1.0), ("y", 0.0), ("z", 0.0)])).is_some());
-    }
 
     #[test]
     fn doubts_reach_back_to_the_last_equal_comparison() {

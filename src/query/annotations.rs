@@ -1,7 +1,7 @@
 //! Warnings and infos: what a query's author should know although there is an answer.
 //!
-//! Texts and positions are Prometheus'. Equal texts are kept once; that a histogram was forced to be monotonic is counted
-//! over the whole query and said once with its extent.
+//! Texts and positions are Prometheus'. Equal texts are kept once, where they came up last; that a histogram was forced to be
+//! monotonic is counted over the whole query and said once with its extent, where it came up first.
 
 use std::fmt::Write;
 
@@ -89,6 +89,47 @@ impl Annotations {
         self.add(Severity::Info, text, source, None);
     }
 
+    pub fn type_not_counter(&mut self, metric: &str, label: &str, source: SourceRange) {
+        let text = format!(
+            "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {label:?}: {metric:?}"
+        );
+        self.add(Severity::Info, text, source, None);
+    }
+
+    /// A window that mixes floats and native histograms, under a function that takes either but not both.
+    pub fn mixed_range(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");
+        self.add(Severity::Warning, text, source, None);
+    }
+
+    /// A window of floats whose native histograms were passed over.
+    pub fn histograms_ignored_in_range(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("ignored histograms in a range containing both floats and histograms for metric name {metric:?}");
+        self.add(Severity::Info, text, source, None);
+    }
+
+    /// A group that mixes floats and native histograms.
+    pub fn mixed_aggregation(&mut self, source: SourceRange) {
+        let text = "encountered a mix of histograms and floats for aggregation".to_owned();
+        self.add(Severity::Warning, text, source, None);
+    }
+
+    pub fn histogram_ignored_in_aggregation(&mut self, op: &str, source: SourceRange) {
+        self.add(Severity::Info, format!("ignored histogram in {op} aggregation"), source, None);
+    }
+
+    /// An operator between a float and a native histogram, or two of a kind, for which it has no meaning.
+    pub fn incompatible_types(&mut self, left: &str, op: &str, right: &str, source: SourceRange) {
+        let text = format!("incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}");
+        self.add(Severity::Info, text, source, None);
+    }
+
+    /// Buckets and a native histogram of the same labels. `metric` is empty when no name is to be said.
+    pub fn classic_beside_native(&mut self, metric: &str, source: SourceRange) {
+        let text = format!("vector contains a mix of classic and native histograms{}", named(metric));
+        self.add(Severity::Warning, text, source, None);
+    }
+
     /// `metric` is empty when no name is to be said.
     pub fn forced_monotonicity(&mut self, forced: ForcedMonotonicity, metric: &str, source: SourceRange) {
         let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
@@ -98,8 +139,9 @@ impl Annotations {
 
     fn add(&mut self, severity: Severity, text: String, source: SourceRange, monotonicity: Option<ForcedMonotonicity>) {
         if let Some(known) = self.kept.iter_mut().find(|known| known.severity == severity && known.text == text) {
-            if let (Some(known), Some(new)) = (&mut known.monotonicity, &monotonicity) {
-                known.merge(new);
+            match (&mut known.monotonicity, &monotonicity) {
+                (Some(known), Some(new)) => known.merge(new),
+                _ => known.source = source,
             }
             return;
         }
@@ -183,8 +225,8 @@ mod tests {
     fn texts_are_kept_once_with_their_position() {
         let mut notes = Annotations::default();
         let source = SourceRange { start: 7, end: 9 };
-        notes.quantile_out_of_range(2.0, source);
         notes.quantile_out_of_range(2.0, SourceRange::default());
+        notes.quantile_out_of_range(2.0, source);
         notes.possible_non_counter("x", source);
         let (warnings, infos) = notes.render("rate(\n x[5m])");
         assert_eq!(warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:2)"]);

@@ -9,8 +9,10 @@ use std::fmt;
 pub enum QueryErrorKind {
     /// The request itself is wrong.
     BadData,
-    /// Evaluation failed on the data it met, or over a limit.
+    /// Evaluation failed on the data it met.
     Execution,
+    /// The query needs more samples or series than it may: another engine may have other bounds.
+    TooLarge,
     /// The deadline passed.
     Timeout,
     /// The asker went away.
@@ -26,7 +28,7 @@ impl QueryErrorKind {
     pub fn error_type(&self) -> &'static str {
         match self {
             QueryErrorKind::BadData => "bad_data",
-            QueryErrorKind::Execution | QueryErrorKind::Unsupported(_) => "execution",
+            QueryErrorKind::Execution | QueryErrorKind::TooLarge | QueryErrorKind::Unsupported(_) => "execution",
             QueryErrorKind::Timeout => "timeout",
             QueryErrorKind::Canceled => "canceled",
             QueryErrorKind::Internal => "internal",
@@ -54,6 +56,10 @@ impl QueryError {
         QueryError { kind: QueryErrorKind::Execution, message: message.into() }
     }
 
+    pub fn too_large(message: impl Into<String>) -> QueryError {
+        QueryError { kind: QueryErrorKind::TooLarge, message: message.into() }
+    }
+
     pub fn internal(message: impl Into<String>) -> QueryError {
         QueryError { kind: QueryErrorKind::Internal, message: message.into() }
     }
@@ -66,7 +72,7 @@ impl QueryError {
     }
 
     pub(super) fn too_many_samples() -> QueryError {
-        QueryError::execution("query processing would load too many samples into memory in query execution")
+        QueryError::too_large("query processing would load too many samples into memory in query execution")
     }
 
     pub(super) fn same_labelset() -> QueryError {

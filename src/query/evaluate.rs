@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::budget::Budget;
 use super::error::QueryError;
+use super::native::is_histogram;
 use super::options::EvalOptions;
 use super::row::{NameRemoval, Row};
 use super::select::Selections;
@@ -85,7 +86,10 @@ impl<'a> Evaluator<'a> {
             return Err(QueryError::bad_data(format!("expression is nested more than {depth_max} levels deep")));
         }
         let held = self.budget.held();
-        let operand = self.eval_kind(expr, steps)?;
+        let operand = match self.invariant(expr, steps)? {
+            Some(operand) => operand,
+            None => self.eval_kind(expr, steps)?,
+        };
         self.budget.go_back(held);
         match &operand {
             Operand::Vector(rows) => rows.iter().try_for_each(|row| self.budget.hold_row(row))?,
@@ -96,17 +100,18 @@ impl<'a> Evaluator<'a> {
         Ok(operand)
     }
 
-    fn eval_kind(&mut self, expr: &Expr, steps: &Steps) -> Result<Operand, QueryError> {
+    /// The values of a node, whatever it costs.
+    pub fn eval_kind(&mut self, expr: &Expr, steps: &Steps) -> Result<Operand, QueryError> {
         match &expr.kind {
             ExprKind::Number(number) => Ok(Operand::Scalar(vec![number.0; steps.count])),
             ExprKind::String(text) => Ok(Operand::String(text.clone())),
-            ExprKind::Vector(selector) => self.instant_vector(selector, steps).map(Operand::Vector),
+            ExprKind::Vector(selector) => self.instant_vector(selector, expr.source, steps).map(Operand::Vector),
             ExprKind::Matrix { .. } | ExprKind::Subquery { .. } => {
                 Err(QueryError::bad_data("a range vector can only be the argument of a function"))
             }
             ExprKind::Call { function, args } => function::call(self, function, args, expr.source, steps),
-            ExprKind::Aggregate(node) => aggregate::aggregate(self, node, steps).map(Operand::Vector),
-            ExprKind::Binary(node) => binary::binary(self, node, steps),
+            ExprKind::Aggregate(node) => aggregate::aggregate(self, node, expr.source, steps).map(Operand::Vector),
+            ExprKind::Binary(node) => binary::binary(self, node, expr.source, steps),
             ExprKind::Negate(inner) => self.negate(inner, steps),
             ExprKind::Paren(inner) => self.eval(inner, steps),
             ExprKind::Modified(modified) => Err(unsupported_modifier(modified)),
@@ -121,7 +126,7 @@ impl<'a> Evaluator<'a> {
             }
             Operand::Vector(mut rows) => {
                 for row in &mut rows {
-                    row.update(|_, v| Some(-v));
+                    row.update_all(|_, v| Some(if is_histogram(v) { v } else { -v }));
                 }
                 self.names.drop_names(rows).map(Operand::Vector)
             }

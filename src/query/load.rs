@@ -1,9 +1,10 @@
 //! The series notation of load files: `name{label="value"} 0+10x5 _ stale 3`.
 //!
 //! Item i of a series stands at i times the load's gap after the epoch. `_` is no sample, `axN` is a repeated N more times,
-//! `a+bxN` counts up N more times, `_xN` is N times no sample, `stale` is the staleness marker.
+//! `a+bxN` counts up N more times, `_xN` is N times no sample, `stale` is the staleness marker, `{{..}}` a native histogram.
 
 use super::memory::MemorySource;
+use super::native::{CUSTOM, EXPONENTIAL};
 use crate::model::time::parse_duration;
 use crate::model::{Labels, METRIC_NAME, STALE_NAN, Sample, Timestamp};
 
@@ -16,8 +17,10 @@ pub enum Item {
     /// No sample.
     Gap,
     Float(f64),
-    /// A native histogram. Nothing of it is kept but that it is there.
-    Histogram,
+    /// A native histogram, of which nothing is kept but whether its buckets have bounds of their own.
+    Histogram {
+        custom: bool,
+    },
 }
 
 /// A series and its items, of which item i stands at i times the gap.
@@ -25,14 +28,6 @@ pub enum Item {
 pub struct SeriesLine {
     pub labels: Labels,
     pub items: Vec<Item>,
-}
-
-impl SeriesLine {
-    /// The times of the native histograms among the items.
-    pub fn histogram_times(&self, gap_ms: i64) -> Vec<Timestamp> {
-        let histograms = self.items.iter().enumerate().filter(|(_, item)| **item == Item::Histogram);
-        histograms.map(|(at, _)| time_of(at, gap_ms)).collect()
-    }
 }
 
 /// Adds the series of load lines to a source; blank lines and lines that begin with `#` are skipped.
@@ -44,23 +39,24 @@ pub fn load_lines(source: &mut MemorySource, gap_ms: i64, lines: &str) -> Result
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {
             let line = series_line(line).map_err(|error| format!("line {}: {error}", at + 1))?;
-            source.add_line(&line, gap_ms);
+            source.add(line.labels, samples(&line.items, gap_ms));
         }
     }
     Ok(())
 }
 
-/// The floats among items as samples.
+/// Items as samples.
 pub fn samples(items: &[Item], gap_ms: i64) -> Vec<Sample> {
-    let sample = |(at, item): (usize, &Item)| match item {
-        Item::Float(v) => Some(Sample { t: time_of(at, gap_ms), v: *v }),
-        Item::Gap | Item::Histogram => None,
+    let sample = |(at, item): (usize, &Item)| {
+        let v = match item {
+            Item::Gap => return None,
+            Item::Float(v) => *v,
+            Item::Histogram { custom: false } => EXPONENTIAL,
+            Item::Histogram { custom: true } => CUSTOM,
+        };
+        Some(Sample { t: Timestamp(gap_ms.saturating_mul(at as i64)), v })
     };
     items.iter().enumerate().filter_map(sample).collect()
-}
-
-fn time_of(at: usize, gap_ms: i64) -> Timestamp {
-    Timestamp(gap_ms.saturating_mul(at as i64))
 }
 
 /// One line of the notation.
@@ -212,7 +208,8 @@ fn unfold(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
         return Ok(());
     }
     if head.starts_with("{{") && head.ends_with("}}") {
-        items.extend(std::iter::repeat_n(Item::Histogram, times.unwrap_or(0) + 1));
+        let histogram = Item::Histogram { custom: has_custom_buckets(head) };
+        items.extend(std::iter::repeat_n(histogram, times.unwrap_or(0) + 1));
         return Ok(());
     }
     let (mut value, step) = match value(head) {
@@ -229,6 +226,11 @@ fn unfold(word: &str, items: &mut Vec<Item>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Custom buckets are schema -53, whose bounds are then given.
+fn has_custom_buckets(histogram: &str) -> bool {
+    histogram.replace(' ', "").contains("schema:-53")
 }
 
 /// `a+b` or `a-b`: the first value and the step.
@@ -267,11 +269,12 @@ mod tests {
     fn check(line: &str, expected_labels: &str, expected: &[f64]) {
         let line_read = series_line(line).unwrap();
         assert_eq!(line_read.labels.to_string(), expected_labels);
-        // -1 stands for no sample and -9 for a histogram, so that a row stays readable.
+        // -1 stands for no sample, -9 and -53 for a histogram, so that a row stays readable.
         let number = |item: &Item| match item {
             Item::Gap => -1.0,
             Item::Float(v) => *v,
-            Item::Histogram => -9.0,
+            Item::Histogram { custom: false } => -9.0,
+            Item::Histogram { custom: true } => -53.0,
         };
         let items: Vec<f64> = line_read.items.iter().map(number).collect();
         assert_eq!(format!("{items:?}"), format!("{expected:?}"), "{line}");
@@ -291,6 +294,7 @@ mod tests {
         check("{} 3", "{}", &[3.0]);
         check("m 0+0x2", "m", &[0.0, 0.0, 0.0]);
         check("m 1 {{sum:1 count:2}}x1 _ {{}} {{sum:1}}+{{sum: 2}}x1", "m", &[1.0, -9.0, -9.0, -1.0, -9.0, -9.0, -9.0]);
+        check("m {{schema:-53 sum:1 custom_values:[5 10]}}x1 {{schema:5}}", "m", &[-53.0, -53.0, -9.0]);
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 use smol_str::SmolStr;
 
-use super::error::{NATIVE_HISTOGRAM, QueryError};
-use super::load::{SeriesLine, samples};
+use super::error::QueryError;
 use super::source::{Samples, SelectRequest, SeriesData, SeriesSource};
-use crate::model::{Labels, Matcher, Sample, Selector, Timestamp};
+use crate::model::{Labels, Matcher, Sample, Selector};
 
 /// A set of series. A selector of a view is answered by the series it matches, like any other.
 #[derive(Default, Debug)]
@@ -30,8 +29,6 @@ struct Series {
     labels: Arc<Labels>,
     /// Times strictly ascending.
     samples: Arc<Vec<Sample>>,
-    /// When the series has native histograms, which are not kept: reading one is refused by name. Sorted.
-    histograms: Vec<Timestamp>,
 }
 
 impl MemorySource {
@@ -53,24 +50,6 @@ impl MemorySource {
         }
     }
 
-    /// Adds the samples of a line of a load file.
-    pub fn add_line(&mut self, line: &SeriesLine, gap_ms: i64) {
-        self.add(line.labels.clone(), samples(&line.items, gap_ms));
-        let histograms = line.histogram_times(gap_ms);
-        if !histograms.is_empty() {
-            self.add_histograms(line.labels.clone(), histograms);
-        }
-    }
-
-    /// Notes that a series has native histograms at some times.
-    pub fn add_histograms(&mut self, labels: Labels, times: Vec<Timestamp>) {
-        self.add(labels.clone(), Vec::new());
-        let at = self.by_labels[&labels];
-        let known = &mut self.series[at].histograms;
-        known.extend(times);
-        known.sort_unstable();
-    }
-
     /// Notes that a series has start timestamps.
     pub fn note_start_timestamps(&mut self, labels: Labels) {
         self.start_timestamps.push(labels);
@@ -88,7 +67,7 @@ impl MemorySource {
             values.entry(label.value.clone()).or_default().push(at as u32);
         }
         self.by_labels.insert(Arc::clone(&labels), at);
-        self.series.push(Series { labels, samples: Arc::new(Vec::new()), histograms: Vec::new() });
+        self.series.push(Series { labels, samples: Arc::new(Vec::new()) });
         at
     }
 
@@ -140,27 +119,18 @@ impl SeriesSource for MemorySource {
         let others: Vec<&Matcher> =
             selector.matchers().iter().enumerate().filter(|(place, _)| Some(*place) != satisfied).map(|(_, m)| m).collect();
         let mut selected = Vec::new();
-        let mut samples_total = 0;
         for at in candidates {
             let series = &self.series[at as usize];
             if !others.iter().all(|matcher| matcher.matches(series.labels.get(&matcher.name))) {
                 continue;
             }
-            let next = series.histograms.partition_point(|t| *t <= request.from);
-            if series.histograms.get(next).is_some_and(|t| *t <= request.to) {
-                return Err(QueryError::unsupported(NATIVE_HISTOGRAM));
-            }
             let samples = Samples::between(&series.samples, request.from, request.to);
             if samples.is_empty() {
                 continue;
             }
-            samples_total += samples.len();
             if selected.len() >= request.series_max {
                 let message = format!("selector {selector} returns more than {} series", request.series_max);
                 return Err(QueryError::execution(message));
-            }
-            if samples_total > request.samples_max {
-                return Err(QueryError::too_many_samples());
             }
             selected.push(SeriesData { labels: Arc::clone(&series.labels), samples });
         }
@@ -171,7 +141,7 @@ impl SeriesSource for MemorySource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MatchOp;
+    use crate::model::{MatchOp, Timestamp};
     use crate::promql::{Origin, TimeShift, VectorSelector};
 
     fn source() -> MemorySource {

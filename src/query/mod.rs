@@ -15,8 +15,10 @@ mod evaluate;
 mod function;
 mod go_text;
 mod grouping;
+mod invariant;
 pub mod load;
 pub mod memory;
+mod native;
 mod options;
 mod range_vector;
 mod row;
@@ -30,9 +32,10 @@ mod value;
 use std::sync::Arc;
 
 pub use almost::almost_equal;
-pub use counters::counter_infos;
+pub use counters::{NonCounter, non_counters};
 pub use error::{NATIVE_HISTOGRAM, QueryError, QueryErrorKind};
 pub use memory::MemorySource;
+pub use native::is_histogram;
 pub use options::{EvalOptions, QueryLimits};
 pub use source::{Samples, SelectRequest, SeriesData, SeriesSource};
 pub use value::{EvalStats, Evaluated, MatrixSeries, Value, VectorPoint};
@@ -72,7 +75,7 @@ fn evaluate_instant(
             Operand::Scalar(values) => Value::Scalar(Sample { t: at, v: values[0] }),
             Operand::String(text) => Value::String { t: at, text },
             Operand::Vector(rows) => {
-                let rows = row::drop_names_kept(rows)?;
+                let rows = answered(rows)?;
                 Value::Vector(rows.into_iter().map(|row| vector_point(row, at)).collect())
             }
         },
@@ -102,17 +105,16 @@ pub fn range(
         let message = format!("invalid expression type {wrong:?} for range query, must be Scalar or instant Vector");
         return Err(QueryError::bad_data(message));
     }
-    let span = QuerySpan { step_ms, range_ms: end - start };
+    let whole = options.whole_range.unwrap_or((start, end));
+    let span = QuerySpan { step_ms, range_ms: whole.1 - whole.0 };
     let known = expr.with_known_durations(span).map_err(QueryError::bad_data)?;
-    stack::with_room_for(&known, |expr| {
-        evaluate_range(Evaluator::new(steps, (start, end), step_ms, source, options), expr, &steps)
-    })
+    stack::with_room_for(&known, |expr| evaluate_range(Evaluator::new(steps, whole, step_ms, source, options), expr, &steps))
 }
 
 fn evaluate_range(mut evaluator: Evaluator<'_>, expr: &Expr, steps: &Steps) -> Result<Evaluated, QueryError> {
     let rows = match evaluator.eval(expr, steps)? {
         Operand::Scalar(values) => Row::new(Arc::new(Labels::EMPTY), values).into_iter().collect(),
-        Operand::Vector(rows) => row::drop_names_kept(rows)?,
+        Operand::Vector(rows) => answered(rows)?,
         Operand::String(_) => Vec::new(),
     };
     let mut matrix: Vec<MatrixSeries> = rows.into_iter().map(|row| matrix_series(row, steps)).collect();
@@ -144,6 +146,12 @@ fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
     groups.join(",")
+}
+
+/// Rows as they are shown: without the names kept until now, and only when all their values can be.
+fn answered(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    rows.iter().try_for_each(|row| native::only_floats(row.values.iter().copied()))?;
+    row::drop_names_kept(rows)
 }
 
 fn vector_point(row: Row, t: Timestamp) -> VectorPoint {

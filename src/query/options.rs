@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::counters::NonCounter;
 use super::error::{QueryError, QueryErrorKind};
+use crate::model::Timestamp;
 use crate::promql::TREE_DEPTH_MAX;
 
 /// What holds for one evaluation.
@@ -19,6 +21,14 @@ pub struct EvalOptions {
     /// Whether the metric's name goes only at the end of the evaluation, so that `label_replace` still sees it. Off, as in
     /// Prometheus' default settings.
     pub delayed_name_removal: bool,
+    /// Start and end of the query of which a range is only some steps: what `start()`, `end()` and `range()` name. `None`
+    /// when the range is the whole query.
+    pub whole_range: Option<(Timestamp, Timestamp)>,
+    /// Whether rate() and increase() tell a counter by its label `__type__`, not by its name. Off, as in Prometheus' default
+    /// settings.
+    pub type_labels: bool,
+    /// What stood in the query where views are read: noted when they give values.
+    pub non_counters: Vec<NonCounter>,
     pub limits: QueryLimits,
 }
 
@@ -29,6 +39,9 @@ impl Default for EvalOptions {
             subquery_step_ms: 60_000,
             query: String::new(),
             delayed_name_removal: false,
+            whole_range: None,
+            type_labels: false,
+            non_counters: Vec::new(),
             limits: QueryLimits::default(),
         }
     }
@@ -40,7 +53,7 @@ const REWRITE_LEVELS_MAX: usize = 16;
 /// Bounds of one evaluation. Reaching one is an error that says so.
 #[derive(Clone, Debug)]
 pub struct QueryLimits {
-    /// Samples held at once, counted as Prometheus counts them.
+    /// Samples held at once, counted as Prometheus counts them; also those that a source brings into memory for one selector.
     pub samples_max: usize,
     /// Series one selector may return.
     pub series_max: usize,

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
+use super::native::{is_histogram, only_floats};
 use super::options::QueryLimits;
 use super::row::{ABSENT, Row, is_absent, nameless};
 use super::source::SeriesData;
 use super::steps::{Reference, Steps};
 use super::value::MatrixSeries;
 use crate::model::window::{Grid, Window};
-use crate::model::{Sample, Timestamp, is_stale};
+use crate::model::{Labels, Sample, Timestamp, is_stale};
 use crate::promql::{Expr, ExprKind, TimeShift, ValueType};
 
 /// Series with their samples, and which window each step sees.
@@ -32,8 +33,31 @@ impl RangeVector {
     }
 }
 
+/// A series as functions see it.
+pub(super) struct Windowed<'s> {
+    /// The metric's name is among them unless it went before.
+    pub labels: &'s Labels,
+    /// Without staleness markers; copied only when there are any.
+    samples: Cow<'s, [Sample]>,
+    /// Whether any sample is a native histogram.
+    pub has_histograms: bool,
+}
+
+impl<'s> Windowed<'s> {
+    fn new(series: &'s SeriesData) -> Windowed<'s> {
+        let samples: Cow<'s, [Sample]> = if series.samples.iter().any(|sample| is_stale(sample.v)) {
+            Cow::Owned(series.samples.iter().filter(|sample| !is_stale(sample.v)).copied().collect())
+        } else {
+            Cow::Borrowed(&series.samples)
+        };
+        let has_histograms = samples.iter().any(|sample| is_histogram(sample.v));
+        Windowed { labels: &series.labels, samples, has_histograms }
+    }
+}
+
 /// One window of one series, never empty.
 pub(super) struct WindowAt<'s> {
+    pub series: &'s Windowed<'s>,
     pub samples: &'s [Sample],
     pub window: Window,
     /// The number of the step, and its time: the window's end before offset and `@`.
@@ -46,13 +70,6 @@ pub(super) struct WindowAt<'s> {
 pub(super) enum DependsOn {
     Window,
     WindowAndStep,
-}
-
-/// Whether the results of a function over windows keep the metric's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetricName {
-    Kept,
-    Dropped,
 }
 
 /// Whether an argument is a range vector.
@@ -114,6 +131,7 @@ impl Evaluator<'_> {
     /// The samples of a range vector at the only step of an instant query, as they are.
     pub fn raw_matrix(&mut self, expr: &Expr) -> Result<Vec<MatrixSeries>, QueryError> {
         let steps = self.query;
+        let is_subquery = matches!(expr.peel().kind, ExprKind::Subquery { .. });
         let range = self.range_vector(expr, &steps)?;
         let window = Window::new(range.reference.of(steps.start), range.range_ms);
         let mut matrix = Vec::with_capacity(range.series.len());
@@ -121,7 +139,10 @@ impl Evaluator<'_> {
             self.check()?;
             let inside = one.samples.iter().filter(|s| window.contains(s.t) && !is_stale(s.v));
             let points: Vec<Sample> = inside.copied().collect();
-            self.budget.hold(points.len(), 0)?;
+            only_floats(points.iter().map(|point| point.v))?;
+            if !is_subquery {
+                self.budget.hold(points.len(), 0)?; // a subquery's are held already
+            }
             if !points.is_empty() {
                 let labels = if range.drops_name(at) { nameless(&one.labels) } else { Arc::clone(&one.labels) };
                 matrix.push(MatrixSeries { labels, points });
@@ -134,13 +155,12 @@ impl Evaluator<'_> {
         Ok(matrix)
     }
 
-    /// One row per series, of a function of each step's window.
+    /// One row per series, of a function of each step's window. Names stay.
     pub fn over_windows(
         &mut self,
         range: &RangeVector,
         steps: &Steps,
         depends_on: DependsOn,
-        metric_name: MetricName,
         mut f: impl FnMut(&WindowAt<'_>) -> Option<f64>,
     ) -> Result<Vec<Row>, QueryError> {
         let once = depends_on == DependsOn::Window && range.reference.is_fixed();
@@ -148,36 +168,47 @@ impl Evaluator<'_> {
         let mut rows = Vec::with_capacity(range.series.len());
         for (at, one) in range.series.iter().enumerate() {
             self.check()?;
-            let samples = without_markers(&one.samples);
-            let mut values = over_series(&samples, range, &evaluated, &self.options.limits, &mut f)?;
+            let Folded { mut values, longest, last } =
+                over_series(&Windowed::new(one), range, &evaluated, &self.options.limits, &mut f)?;
             if once {
                 values = vec![values[0]; steps.count];
             }
+            let before = self.budget.held();
+            self.budget.hold(longest, 0)?;
+            self.budget.go_back(before);
             if let Some(mut row) = Row::new(Arc::clone(&one.labels), values) {
                 row.drop_name = range.drops_name(at);
+                self.budget.hold(last, 0)?; // the window goes when the next series comes
+                self.budget.hold_row(&row)?;
+                self.budget.go_back(before);
                 self.budget.hold_row(&row)?;
                 rows.push(row);
             }
         }
-        match metric_name {
-            MetricName::Kept => Ok(rows),
-            MetricName::Dropped => self.names.drop_names_of_distinct(rows),
-        }
+        Ok(rows)
     }
 }
 
 /// How many samples functions may look at before it is asked again whether the query is still wanted.
 const SAMPLES_PER_CHECK: usize = 1 << 20;
 
+/// The values of a series, and how many samples its longest window and its last one had.
+struct Folded {
+    values: Vec<f64>,
+    longest: usize,
+    last: usize,
+}
+
 /// One series may have as many windows as steps, each as long as the series: the limits are asked in between, too.
 fn over_series(
-    samples: &[Sample],
+    series: &Windowed<'_>,
     range: &RangeVector,
     steps: &Steps,
     limits: &QueryLimits,
     f: &mut impl FnMut(&WindowAt<'_>) -> Option<f64>,
-) -> Result<Vec<f64>, QueryError> {
-    let (mut from, mut to, mut unchecked) = (0, 0, 0);
+) -> Result<Folded, QueryError> {
+    let samples = &*series.samples;
+    let (mut from, mut to, mut unchecked, mut longest) = (0, 0, 0, 0);
     let mut values = Vec::with_capacity(steps.count);
     for (step, time) in steps.times().enumerate() {
         let window = Window::new(range.reference.of(time), range.range_ms);
@@ -190,22 +221,15 @@ fn over_series(
         }
         let inside = &samples[from..to];
         unchecked += inside.len();
+        longest = longest.max(inside.len());
         if unchecked > SAMPLES_PER_CHECK {
             limits.check()?;
             unchecked = 0;
         }
-        let value = if inside.is_empty() { None } else { f(&WindowAt { samples: inside, window, step, time }) };
+        let value = if inside.is_empty() { None } else { f(&WindowAt { series, samples: inside, window, step, time }) };
         values.push(value.unwrap_or(ABSENT));
     }
-    Ok(values)
-}
-
-/// The samples without staleness markers; copied only when there are any.
-fn without_markers(samples: &[Sample]) -> Cow<'_, [Sample]> {
-    if samples.iter().any(|sample| is_stale(sample.v)) {
-        return Cow::Owned(samples.iter().filter(|sample| !is_stale(sample.v)).copied().collect());
-    }
-    Cow::Borrowed(samples)
+    Ok(Folded { values, longest, last: to - from })
 }
 
 fn row_samples(row: Row, steps: &Steps) -> SeriesData {

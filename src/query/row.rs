@@ -1,13 +1,15 @@
 //! One series over all steps of a query.
 //!
 //! A row holds a float per step. A step without a value holds the staleness marker: a signalling NaN that no arithmetic
-//! yields and every selector removes, so absence needs neither a second array nor a branch more than a compare.
+//! yields and every selector removes, so absence needs neither a second array nor a branch more than a compare. A native
+//! histogram is such a NaN, too: it is there, and is no number.
 
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
 use super::error::QueryError;
+use super::native::is_histogram;
 use crate::model::{Labels, METRIC_NAME, STALE_NAN, is_stale};
 
 /// What a step without a value holds.
@@ -50,8 +52,28 @@ impl Row {
         !is_absent(self.values[step])
     }
 
-    /// Replaces each value; `None` takes it away. False when none is left.
+    /// The number at a step, if it has one.
+    pub fn float(&self, step: usize) -> Option<f64> {
+        let value = self.values[step];
+        (!is_absent(value) && !is_histogram(value)).then_some(value)
+    }
+
+    pub fn has_histograms(&self) -> bool {
+        self.values.iter().any(|v| is_histogram(*v))
+    }
+
+    /// Replaces each float; `None` takes it away, and native histograms go. False when nothing is left.
     pub fn update(&mut self, mut f: impl FnMut(usize, f64) -> Option<f64>) -> bool {
+        self.update_all(|step, v| if is_histogram(v) { None } else { f(step, v) })
+    }
+
+    /// Keeps the values, native histograms too, of the steps of which `stays` is true. False when nothing is left.
+    pub fn retain(&mut self, mut stays: impl FnMut(usize) -> bool) -> bool {
+        self.update_all(|step, v| stays(step).then_some(v))
+    }
+
+    /// Replaces each value, native histograms too; `None` takes it away. False when nothing is left.
+    pub fn update_all(&mut self, mut f: impl FnMut(usize, f64) -> Option<f64>) -> bool {
         let mut any = false;
         for (step, value) in self.values.iter_mut().enumerate() {
             if !is_absent(*value) {

@@ -8,7 +8,7 @@ use super::row::{ABSENT, Row};
 use super::source::{SelectRequest, SeriesData};
 use super::steps::{Reference, Steps};
 use crate::model::{Sample, Selector, Timestamp, is_stale};
-use crate::promql::{Origin, VectorSelector};
+use crate::promql::{Origin, SourceRange, VectorSelector};
 
 /// What a query has selected so far: two uses of one selector over one interval are one read.
 #[derive(Default)]
@@ -50,17 +50,13 @@ impl Evaluator<'_> {
         let limits = &self.options.limits;
         let (series_max, samples_max) = (limits.series_max, limits.samples_max);
         let series = self.source.select(&SelectRequest { selector, from, to, series_max, samples_max })?;
-        let samples: usize = series.iter().map(|one| one.samples.len()).sum();
         if series.len() > series_max {
             let message =
                 format!("selector {} returns {} series, the limit is {series_max}", selector.selector, series.len());
-            return Err(QueryError::execution(message));
+            return Err(QueryError::too_large(message));
         }
         self.stats.series_read += series.len();
-        self.stats.samples_read += samples;
-        if samples > samples_max {
-            return Err(QueryError::too_many_samples());
-        }
+        self.stats.samples_read += series.iter().map(|one| one.samples.len()).sum::<usize>();
         let series = Arc::new(series);
         self.selections.kept.push(Selection {
             selector: selector.selector.clone(),
@@ -72,8 +68,18 @@ impl Evaluator<'_> {
         Ok(series)
     }
 
-    pub fn instant_vector(&mut self, selector: &VectorSelector, steps: &Steps) -> Result<Vec<Row>, QueryError> {
-        self.instant_readings(selector, steps, Reading::Value)
+    /// The values of a selector that stands at `source`.
+    pub fn instant_vector(
+        &mut self,
+        selector: &VectorSelector,
+        source: SourceRange,
+        steps: &Steps,
+    ) -> Result<Vec<Row>, QueryError> {
+        let rows = self.instant_readings(selector, steps, Reading::Value)?;
+        if selector.origin != Origin::Samples && !rows.is_empty() {
+            self.note_non_counters(source);
+        }
+        Ok(rows)
     }
 
     /// One row per series, of what each step's sample reads.

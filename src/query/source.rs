@@ -26,7 +26,7 @@ pub struct SelectRequest<'a> {
     pub to: Timestamp,
     /// The most series to return.
     pub series_max: usize,
-    /// The most samples to return, over all series.
+    /// The most samples to bring into memory, over all series; those that are shared are there already.
     pub samples_max: usize,
 }
 
@@ -34,7 +34,7 @@ pub struct SelectRequest<'a> {
 #[derive(Clone, Debug)]
 pub struct SeriesData {
     pub labels: Arc<Labels>,
-    /// Times strictly ascending; may hold staleness markers.
+    /// Times strictly ascending; may hold staleness markers, and native histograms as [`super::is_histogram`] tells them.
     pub samples: Samples,
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use super::moments::Enclosing;
 use super::refusal::Refusal;
 use crate::model::window::Grid;
@@ -21,6 +23,8 @@ pub struct Outcome {
     pub whole: bool,
     /// Selectors over samples that are left.
     pub selectors_left: usize,
+    /// The recorded names that were replaced, each once: upstream may not know them.
+    pub records: Vec<SmolStr>,
     /// A step's value depends on that step alone, not on where the query starts and ends: it may be answered in pieces.
     pub splittable: bool,
 }

@@ -119,6 +119,9 @@ pub enum Refusal {
     PartlyRewritten {
         selectors_left: usize,
     },
+    QueryTooLarge {
+        what: String,
+    },
 }
 
 impl Refusal {
@@ -146,6 +149,7 @@ impl Refusal {
             Refusal::QueryNotUnderstood { .. } => &registry::QUERY_NOT_UNDERSTOOD,
             Refusal::EvaluationUnsupported { .. } => &registry::EVALUATION_UNSUPPORTED,
             Refusal::PartlyRewritten { .. } => &registry::PARTLY_REWRITTEN,
+            Refusal::QueryTooLarge { .. } => &registry::QUERY_TOO_LARGE,
         }
     }
 
@@ -205,6 +209,7 @@ impl fmt::Display for Refusal {
             Refusal::PartlyRewritten { selectors_left } => {
                 write!(f, "not all of the query is answered from views (selectors left: {selectors_left})")
             }
+            Refusal::QueryTooLarge { what } => write!(f, "larger than a query may be here: {what}"),
         }
     }
 }
@@ -243,6 +248,7 @@ mod tests {
             Refusal::QueryNotUnderstood { error: "x".into() },
             Refusal::EvaluationUnsupported { what: "info()".into() },
             Refusal::PartlyRewritten { selectors_left: 2 },
+            Refusal::QueryTooLarge { what: "11,001 steps".into() },
         ];
         for refusal in &all {
             assert!(REFUSALS.contains(&refusal.entry()), "{}", refusal.slug());

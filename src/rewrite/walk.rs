@@ -25,6 +25,8 @@ pub(super) struct Walk<'a> {
     moments: Moments,
     /// As many as the query has different reads of views.
     reads: Vec<ViewRead>,
+    /// Recorded names, each once.
+    records: Vec<SmolStr>,
     /// At most one per selector of the query.
     refusals: Vec<Refused>,
     selectors_left: usize,
@@ -42,6 +44,7 @@ impl<'a> Walk<'a> {
             shortfall,
             moments: Moments { time: question.time, within: Vec::new(), unknown_steps: 0 },
             reads: Vec::new(),
+            records: Vec::new(),
             refusals: Vec::new(),
             selectors_left: 0,
             replaced: 0,
@@ -57,6 +60,7 @@ impl<'a> Walk<'a> {
             expr: rewritten,
             whole: self.selectors_left == 0 && !self.reads.is_empty(),
             reads: self.reads,
+            records: self.records,
             refusals: self.refusals,
             selectors_left: self.selectors_left,
             splittable: !uses_bounds(expr),
@@ -100,6 +104,10 @@ impl<'a> Walk<'a> {
         match record::read(selector, entry, labels, &self.moments, expr.source) {
             Ok(read) => {
                 self.note(entry.view.id, selector.shift);
+                let record = selector.selector.metric().unwrap_or_default();
+                if !self.records.iter().any(|known| known == record) {
+                    self.records.push(record.into());
+                }
                 read
             }
             Err(refusal) => self.refuse_selector(expr, refusal),
@@ -284,7 +292,8 @@ fn uses_bounds(expr: &Expr) -> bool {
         found |= match &expr.kind {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => moving(&selector.shift),
             ExprKind::Subquery { shift, .. } => moving(shift),
-            ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range"),
+            // The step of a query of one step is 0.
+            ExprKind::Call { function, .. } => matches!(function.as_str(), "start" | "end" | "range" | "step"),
             ExprKind::Modified(modified) => modified.uses_query_range(),
             _ => false,
         };

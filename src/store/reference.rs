@@ -81,8 +81,11 @@ impl Model {
             view.kept_from = kept_from;
             view.points.retain(|(_, t), _| Some(*t) >= kept_from);
             let gone: Vec<_> = view.intervals().into_iter().filter(|(_, _, to)| Some(*to) <= kept_from).collect();
-            for (reason, from, to) in gone {
-                view.closed.entry(reason).or_default().retain(|ms| !(from.0..to.0).contains(ms));
+            for (at, (reason, from, to)) in gone.iter().enumerate() {
+                let is_newest = gone.get(at + 1).is_none_or(|(next, ..)| next != reason);
+                if !is_newest {
+                    view.closed.entry(*reason).or_default().retain(|ms| !(from.0..to.0).contains(ms));
+                }
             }
         }
     }

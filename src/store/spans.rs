@@ -17,7 +17,7 @@ pub struct SpanSet {
     /// At most [`OPEN_MAX`]; each goes when it is closed.
     open: BTreeSet<(SpanReason, Timestamp)>,
     /// Per reason, from beginning to end: disjoint, not touching. At most the bound given to [`SpanSet::say`] per reason;
-    /// those before the retention go.
+    /// of those before the retention all but the newest go.
     closed: BTreeMap<SpanReason, BTreeMap<Timestamp, Timestamp>>,
 }
 
@@ -65,12 +65,13 @@ impl SpanSet {
         spans
     }
 
-    /// Drops closed spans that end at or before an instant.
+    /// Drops closed spans that end at or before an instant, but for the newest of each reason: what happened last, and
+    /// whether anything has vouched for the view since, matters for as long as nothing of its kind happens again.
     pub fn expire(&mut self, cutoff: Timestamp) {
         for spans in self.closed.values_mut() {
-            spans.retain(|_, to| *to > cutoff);
+            let newest = spans.iter().rev().find(|(_, to)| **to <= cutoff).map(|(from, _)| *from);
+            spans.retain(|from, to| *to > cutoff || Some(*from) == newest);
         }
-        self.closed.retain(|_, spans| !spans.is_empty());
     }
 
     /// Beyond the bound, each two neighbours of the older half become one with what lies between: more is uncovered than
@@ -159,8 +160,12 @@ mod tests {
 
     #[test]
     fn closed_spans_expire() {
-        let mut set = set(&[(Late, 0, 10), (Late, 20, 30), (Overdue, 1, OPEN)], 100);
-        set.expire(Timestamp(10));
-        assert_eq!(set.list(ViewId(1)).iter().map(|s| s.from.0).collect::<Vec<_>>(), [20, 1]);
+        let mut set = set(&[(Late, 0, 5), (Late, 7, 10), (Late, 20, 30), (Gone, 3, 4), (Overdue, 1, OPEN)], 100);
+        let mut left = |cutoff| {
+            set.expire(Timestamp(cutoff));
+            set.list(ViewId(1)).iter().map(|span| (span.reason, span.from.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(10), [(Late, 7), (Late, 20), (Overdue, 1), (Gone, 3)], "the newest of each reason stays");
+        assert_eq!(left(30), [(Late, 20), (Overdue, 1), (Gone, 3)]);
     }
 }

@@ -49,6 +49,8 @@ impl ViewDescription {
 /// A view at one instant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ViewState {
+    /// The first grid point ever emitted, wherever retention is by now.
+    pub begun: Option<Timestamp>,
     /// The first grid point emitted that retention has left: before it, absence says nothing.
     pub covered_from: Option<Timestamp>,
     /// The newest grid point emitted: up to it every value is stored, and absence is absence.
@@ -56,7 +58,8 @@ pub struct ViewState {
     pub step_ms: i64,
     pub fields: u8,
     pub retention_ms: i64,
-    /// The uncovered stretches, by reason and beginning; closed ones of one reason are disjoint.
+    /// The uncovered stretches, by reason and beginning; closed ones of one reason are disjoint. Of those that retention
+    /// has passed the newest of each reason is among them.
     pub spans: Vec<Uncover>,
     /// [`ViewDescription::text`].
     pub description: String,
@@ -150,6 +153,7 @@ impl StoredView {
 
     pub fn summary(&self) -> ViewState {
         ViewState {
+            begun: self.covered_from,
             covered_from: self.covered_from.map(|first| first.max(self.first_kept())),
             final_to: self.final_to,
             step_ms: self.description.step_ms,
@@ -199,7 +203,7 @@ impl StoredView {
         newest.zip(self.head_first).map_or(0, |(last, first)| last.saturating_sub(first).saturating_add(1))
     }
 
-    /// Drops what retention has passed: chunks and pieces whole, groups that are empty then, closed spans.
+    /// Drops what retention has passed: chunks and pieces whole, groups that are empty then, closed spans but the newest.
     pub fn expire(&mut self, now: Timestamp) {
         self.kept_from = self.kept_from.max(now - self.description.retention_ms);
         let (first_kept, _) = self.indices(self.kept_from, self.kept_from);

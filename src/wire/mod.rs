@@ -9,6 +9,7 @@
 
 mod encode;
 mod error;
+mod histograms;
 mod reader;
 pub mod record;
 pub mod remote_write_v1;
@@ -16,6 +17,7 @@ pub mod remote_write_v2;
 pub mod snappy;
 
 pub use error::{Problem, WireError};
+pub use histograms::Histograms;
 pub use snappy::{Compressor, decompress};
 
 /// The most samples one series of a request or record may hold: 16 MiB when decoded.

@@ -6,6 +6,7 @@
 
 use super::encode::{put_bytes, put_sample, put_varint, sample_len, varint_len};
 use super::error::{Problem, WireError};
+use super::histograms::Histograms;
 use super::reader::{DELIMITED, Reader, key};
 use super::remote_write_v2::SAMPLES;
 use super::{LABELS_PER_SERIES_MAX, SAMPLES_PER_SERIES_MAX};
@@ -42,7 +43,7 @@ pub struct Series<'r, 'a> {
     /// In the order in which they were sent.
     pub samples: &'r [Sample],
     pub exemplars: usize,
-    pub histograms: usize,
+    pub histograms: Histograms,
 }
 
 /// The labels of a series as they are encoded.
@@ -105,7 +106,8 @@ impl<'a> Request<'a> {
             self.samples.push(body.message().ok()?.sample::<false>().ok()?.0);
         }
         self.reader = reader;
-        Some(Series { labels: LabelBlock::Contiguous(block), samples: &self.samples, exemplars: 0, histograms: 0 })
+        let labels = LabelBlock::Contiguous(block);
+        Some(Series { labels, samples: &self.samples, exemplars: 0, histograms: Histograms::NONE })
     }
 
     /// How many metadata entries stood before where reading has come to.
@@ -118,7 +120,7 @@ fn series<'r, 'a>(mut body: Reader<'a>, samples: &'r mut Vec<Sample>) -> Result<
     samples.clear();
     let whole = body;
     let (mut labels_from, mut labels_to, mut scattered) = (body.at(), body.at(), false);
-    let (mut exemplars, mut histograms) = (0, 0);
+    let (mut exemplars, mut histograms) = (0, Histograms::NONE);
     while !body.is_done() {
         let field_at = body.at();
         match body.key()? {
@@ -141,10 +143,7 @@ fn series<'r, 'a>(mut body: Reader<'a>, samples: &'r mut Vec<Sample>) -> Result<
                 body.message()?;
                 exemplars += 1;
             }
-            HISTOGRAM => {
-                body.message()?;
-                histograms += 1;
-            }
+            HISTOGRAM => histograms.see(body.message()?)?,
             other => body.skip(other, &[1, 2, 3, 4])?,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::encode::{MessageSymbols, put_bytes, put_sample};
 use super::error::{Problem, WireError};
+use super::histograms::Histograms;
 use super::reader::{DELIMITED, Reader, VARINT, key};
 use super::{LABELS_PER_SERIES_MAX, SAMPLES_PER_SERIES_MAX, SYMBOLS_MAX};
 use crate::model::{Labels, Sample};
@@ -52,7 +53,7 @@ pub struct Series<'r, 'a> {
     /// One for each sample, in milliseconds since the epoch, 0 when not known; none when no sample has one.
     pub start_timestamps: Option<&'r [i64]>,
     pub exemplars: usize,
-    pub histograms: usize,
+    pub histograms: Histograms,
 }
 
 impl<'a> Request<'a> {
@@ -112,7 +113,7 @@ impl<'a> Request<'a> {
         self.references.clear();
         self.samples.clear();
         self.starts.clear();
-        let (mut exemplars, mut histograms, mut any_start) = (0, 0, 0);
+        let (mut exemplars, mut histograms, mut any_start) = (0, Histograms::NONE, 0);
         while !body.is_done() {
             match body.key()? {
                 REFERENCES => push_references(&mut self.references, body.message()?)?,
@@ -130,10 +131,7 @@ impl<'a> Request<'a> {
                     body.message()?;
                     exemplars += 1;
                 }
-                HISTOGRAM => {
-                    body.message()?;
-                    histograms += 1;
-                }
+                HISTOGRAM => histograms.see(body.message()?)?,
                 METADATA => drop(body.message()?),
                 other => body.skip(other, &[1, 2, 3, 4, 5])?,
             }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Sums are added in another order, so the last bits may differ.
-const TOLERANCE: f64 = 1e-9;
+use crate::oracle::equal;
 
 /// Values by label set and time in ms.
 pub type Points = BTreeMap<(String, i64), f64>;
@@ -45,7 +44,7 @@ pub fn compare(ours: &Points, theirs: &Points, edge: Edge) -> Result<usize, Stri
     let mut wrong = Vec::new();
     for ((labels, t), theirs) in theirs.iter().filter(|((_, t), _)| *t <= edge.settled_to) {
         match ours.get(&(labels.clone(), *t)) {
-            Some(ours) if close(*ours, *theirs) => {}
+            Some(ours) if equal(*ours, *theirs) => {}
             Some(ours) => wrong.push(format!("{labels} at {t} is {ours}, upstream says {theirs}")),
             None if *t > edge.complete_to => {}
             None => wrong.push(format!("{labels} at {t} is missing, upstream says {theirs}")),
@@ -60,10 +59,6 @@ pub fn compare(ours: &Points, theirs: &Points, edge: Edge) -> Result<usize, Stri
         true => Ok(ours.len()),
         false => Err(format!("{} points differ: {}", wrong.len(), wrong[..wrong.len().min(12)].join("; "))),
     }
-}
-
-fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One question with the engine's and Prometheus' answer, and the table of ways in which they may differ.
 
 use prefold::model::Labels;
-use prefold::query::{MatrixSeries, QueryError, QueryErrorKind, Value};
+use prefold::query::{MatrixSeries, QueryError, QueryErrorKind, Value, almost_equal};
 
 use super::compare::{Edge, Points, compare, points};
 use super::http::Reply;
@@ -11,7 +11,7 @@ pub struct Difference {
     pub reason: &'static str,
     /// Show it, on any data: the answers must differ, else the row is out of date.
     pub examples: &'static [&'static str],
-    /// Whether it explains a difference; for those that the choice of times keeps away, never.
+    /// Whether it explains a difference; for those that the choice of times or of words keeps away, never.
     pub explains: fn(&Case<'_>) -> bool,
 }
 
@@ -23,7 +23,12 @@ fn unknown_to_upstream(case: &Case<'_>) -> bool {
     case.theirs.status == 400 && case.theirs.body.contains("parse error") && case.ours.is_ok()
 }
 
-pub const DIFFERENCES: [Difference; 5] = [
+/// Whether an evaluation fails there alone, and how.
+fn only_they_fail(case: &Case<'_>, with: &[&str]) -> bool {
+    case.theirs.status == 422 && case.ours.is_ok() && with.iter().any(|text| case.theirs.body.contains(text))
+}
+
+pub const DIFFERENCES: [Difference; 14] = [
     Difference {
         reason: "windows are closed on the left: a sample exactly at the beginning counts",
         examples: &["count_over_time(vector(1)[10s:2s] @ 1000)"],
@@ -56,12 +61,77 @@ pub const DIFFERENCES: [Difference; 5] = [
         ],
         explains: unknown_to_upstream,
     },
+    Difference {
+        reason: "labels have names of letters, digits and underscores",
+        examples: &["count_values(\"é\", vector(1))", "label_join(vector(1), \"a\", \"-\", \"%\")"],
+        explains: |case| {
+            only_they_fail(case, &["invalid label name", "invalid source label name", "invalid destination label name"])
+        },
+    },
+    Difference {
+        reason: "a k that no integer holds is an error, however negative",
+        examples: &["topk(-Inf, vector(1))", "bottomk(-1e300, vector(1))"],
+        explains: |case| only_they_fail(case, &["overflows int64"]),
+    },
+    Difference {
+        reason: "what stands in parentheses and is the same at every step has to be a vector or a scalar",
+        examples: &["(\"a\")", "(vector(1)[10s:2s] @ 1000)"],
+        explains: |case| {
+            only_they_fail(case, &["unexpected result in StepInvariantExpr evaluation", "unexpected number of samples"])
+        },
+    },
+    Difference {
+        reason: "elements that are compared, but not kept, do not count as a match",
+        examples: &["(label_replace(vector(1), \"a\", \"1\", \"\", \"\") or vector(2)) > on () vector(1)"],
+        explains: |case| {
+            let matches = "multiple matches for labels";
+            case.theirs.status == 200 && case.ours.as_ref().is_err_and(|error| error.message.starts_with(matches))
+        },
+    },
+    // No example: it takes a range query, and the memory that happens to be free.
+    Difference {
+        reason: "in a range, what `@` fixes is overwritten between steps where a scalar is computed beside it",
+        examples: &[],
+        explains: |case| {
+            let beside = case.text.contains("predict_linear(") || case.text.contains("scalar(");
+            beside && case.text.contains('@') && matches!(case.ours, Ok(Value::Matrix(_))) && case.theirs.status == 200
+        },
+    },
+    Difference {
+        reason: "a single infinite value has the spread 0",
+        examples: &["stdvar(vector(Inf))"],
+        explains: |case| {
+            let of_spread = case.text.contains("stddev") || case.text.contains("stdvar");
+            of_spread && case.unequal().iter().all(|(ours, _)| ours.is_some_and(f64::is_nan))
+        },
+    },
+    Difference {
+        reason: "of several NaN the last ones are chosen",
+        examples: &["topk(1, label_replace(vector(NaN), \"a\", \"1\", \"\", \"\") \
+                     or label_replace(vector(NaN), \"a\", \"2\", \"\", \"\"))"],
+        explains: |case| {
+            let of_choice = case.text.contains("topk") || case.text.contains("bottomk");
+            let is_swapped = |(ours, theirs): &(Option<f64>, Option<f64>)| {
+                ours.is_some() != theirs.is_some() && ours.or(*theirs).is_some_and(f64::is_nan)
+            };
+            let unequal = case.unequal();
+            let chosen = unequal.iter().filter(|(ours, _)| ours.is_some()).count();
+            of_choice && chosen * 2 == unequal.len() && unequal.iter().all(is_swapped)
+        },
+    },
+    Difference { reason: "`atan2` keeps the metric's name", examples: &["e2e_level atan2 1"], explains: never },
+    Difference {
+        reason: "histogram_fraction() passes buckets over",
+        examples: &["histogram_fraction(0, 1, e2e_latency_bucket)"],
+        explains: never,
+    },
 ];
 
 pub type Answer = Result<Value, QueryError>;
 
 /// One question and both answers.
 pub struct Case<'a> {
+    pub text: &'a str,
     pub ours: &'a Answer,
     pub theirs: &'a Reply,
 }
@@ -80,6 +150,9 @@ impl Case<'_> {
         if data["resultType"] != kind {
             return Err(format!("a {kind} instead of a {}", data["resultType"]));
         }
+        if kind == "string" {
+            return Ok(0);
+        }
         if kind == "scalar" {
             let value = |data: &serde_json::Value| data.as_str().and_then(|text| text.parse::<f64>().ok());
             let theirs = Points::from([(("{}".to_owned(), 0), value(&data["result"][1]).ok_or("no scalar")?)]);
@@ -88,10 +161,30 @@ impl Case<'_> {
         compare(&ours, &points(&data), Edge::NONE)
     }
 
+    /// The points of both answers, where both have some.
+    fn both(&self) -> (Points, Points) {
+        match (self.ours, self.theirs.data()) {
+            (Ok(ours), Ok(theirs)) => (own_points(ours).1, points(&theirs)),
+            _ => (Points::new(), Points::new()),
+        }
+    }
+
+    /// The values of points that are on one side only, or not the same.
+    fn unequal(&self) -> Vec<(Option<f64>, Option<f64>)> {
+        let (ours, theirs) = self.both();
+        let pair = |key| (ours.get(key).copied(), theirs.get(key).copied());
+        let keys: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let unequal = keys.into_iter().map(pair).filter(|pair| match pair {
+            (Some(ours), Some(theirs)) => !almost_equal(*ours, *theirs, 1e-9),
+            _ => true,
+        });
+        unequal.collect()
+    }
+
     fn same_error(&self, error: &QueryError) -> Result<(), String> {
         let kind = match error.kind {
             QueryErrorKind::BadData => "bad_data",
-            QueryErrorKind::Execution => "execution",
+            QueryErrorKind::Execution | QueryErrorKind::TooLarge => "execution",
             _ => "another",
         };
         match self.theirs.json()["errorType"] == kind {

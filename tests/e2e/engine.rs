@@ -16,6 +16,7 @@ use prefold::query::{EvalOptions, MemorySource, QueryError, instant, range};
 use super::differences::{Answer, Case, DIFFERENCES};
 use super::exporter::{Exporter, shards};
 use super::expressions::{MINUTES, SECONDS, adapt, corpus};
+use super::generated;
 use super::http::{Api, Method, Reply, Steps};
 use super::processes::{PATIENCE, Program, free_port, installed, now_ms, wait_for};
 use super::prometheus::Prometheus;
@@ -69,7 +70,7 @@ const MORE: [&str; 44] = [
     "e2e_level % 7 ^ 2 atan2 3",
     "clamp(e2e_level, 2000, 8000) - clamp_min(e2e_level, 4000)",
     "sgn(e2e_level - 5000) * sqrt(e2e_level) + ln(e2e_level) - exp(e2e_level / 5000)",
-    "max_over_time(sum by (zone) (rate(e2e_work_total[7s]))[12s:3s])",
+    "max_over_time(sum by (zone) (rate(e2e_work_total[7s]))[13s:3s])",
     "e2e_level offset 3s - e2e_level offset -2s",
     "sum(e2e_level @ end()) - sum(e2e_level @ start())",
     "timestamp(e2e_level) - time()",
@@ -98,16 +99,22 @@ async fn e2e_engine_equals_prometheus() {
     asked.extend(MORE.iter().map(|text| (*text).to_owned()));
     let mut tally = Tally::default();
     for text in &asked {
-        let (ours, theirs) = world.instant(text, at, &source).await;
-        tally.judge(text, &Case { ours: &ours, theirs: &theirs });
-        let (ours, theirs) = world.range(text, steps, &source).await;
-        tally.judge(text, &Case { ours: &ours, theirs: &theirs });
+        tally.ask(&world, text, steps, &source).await;
+    }
+    let mut of_generated = Tally::default();
+    let generated = generated::expressions();
+    for text in &generated {
+        of_generated.ask(&world, text, steps, &source).await;
     }
     for (example, reason) in DIFFERENCES.iter().flat_map(|row| row.examples.iter().map(|example| (example, row.reason))) {
         let (ours, theirs) = world.instant(example, at, &source).await;
-        assert!(Case { ours: &ours, theirs: &theirs }.compare().is_err(), "no longer differs: {reason}: {example}");
+        let case = Case { text: example, ours: &ours, theirs: &theirs };
+        assert!(case.compare().is_err(), "no longer differs: {reason}: {example}");
     }
-    tally.report(asked.len());
+    tally.report("published", asked.len());
+    of_generated.report("generated", generated.len());
+    assert!(asked.len() > 100 && tally.with_values > asked.len(), "too little was compared");
+    assert!(of_generated.with_values * 2 > generated.len(), "too little of what was generated was compared");
 }
 
 #[derive(Default)]
@@ -121,7 +128,15 @@ struct Tally {
 }
 
 impl Tally {
-    fn judge(&mut self, text: &str, case: &Case<'_>) {
+    /// Asks for the last step as an instant, and for all steps.
+    async fn ask(&mut self, world: &World, text: &str, steps: Steps, source: &MemorySource) {
+        let (ours, theirs) = world.instant(text, steps.to, source).await;
+        self.judge(&Case { text, ours: &ours, theirs: &theirs });
+        let (ours, theirs) = world.range(text, steps, source).await;
+        self.judge(&Case { text, ours: &ours, theirs: &theirs });
+    }
+
+    fn judge(&mut self, case: &Case<'_>) {
         match case.compare() {
             Ok(points) => {
                 self.equal += 1;
@@ -130,15 +145,15 @@ impl Tally {
                 self.points += points;
             }
             Err(why) => match DIFFERENCES.iter().find(|difference| (difference.explains)(case)) {
-                Some(difference) => self.explained.entry(difference.reason).or_default().push(text.to_owned()),
-                None => self.wrong.push(format!("{text}: {why}")),
+                Some(difference) => self.explained.entry(difference.reason).or_default().push(case.text.to_owned()),
+                None => self.wrong.push(format!("{}: {why}", case.text)),
             },
         }
     }
 
-    fn report(&self, expressions: usize) {
+    fn report(&self, kind: &str, expressions: usize) {
         println!(
-            "{expressions} expressions, each as instant and as range: {} answers equal, {} of them with values ({} points), \
+            "{expressions} {kind} expressions, each as instant and as range: {} answers equal, {} of them with values ({} points), \
              {} errors on both sides",
             self.equal, self.with_values, self.points, self.both_fail
         );
@@ -146,7 +161,6 @@ impl Tally {
             println!("  {} differ: {reason}, such as {}", texts.len(), texts[0]);
         }
         assert!(self.wrong.is_empty(), "{} differ unexplained:\n{}", self.wrong.len(), self.wrong.join("\n"));
-        assert!(expressions > 100 && self.with_values > expressions, "too little was compared");
     }
 }
 

@@ -10,6 +10,7 @@ mod engine;
 mod exporter;
 mod expressions;
 mod faults;
+mod generated;
 mod http;
 mod itself;
 mod prefold;

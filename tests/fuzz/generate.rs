@@ -9,11 +9,46 @@ use prefold::promql::{Extra, SIGNATURES, Signature, ValueType};
 pub struct Choices<'a> {
     bytes: &'a [u8],
     state: u64,
+    words: &'a Words,
 }
+
+/// What depends on the series that are asked for, and on who is asked.
+pub struct Words {
+    pub selectors: &'static [&'static str],
+    /// The only selectors of rate() and increase(); any range vector where there are none.
+    pub counters: &'static [&'static str],
+    pub ranges: &'static [&'static str],
+    pub steps: &'static [&'static str],
+    pub shifts: &'static [&'static str],
+    pub numbers: &'static [&'static str],
+    pub strings: &'static [&'static str],
+    pub labels: &'static [&'static str],
+    pub matchings: &'static [&'static str],
+    /// What does not occur: functions, aggregations, operators.
+    pub absent: &'static [&'static str],
+}
+
+/// For the series of `world`, with windows and shifts that nobody would write.
+pub const WORLD: Words = Words {
+    selectors: &SELECTORS,
+    counters: &[],
+    ranges: &RANGES,
+    steps: &STEPS,
+    shifts: &SHIFTS,
+    numbers: &NUMBERS,
+    strings: &STRINGS,
+    labels: &LABELS,
+    matchings: &MATCHINGS,
+    absent: &[],
+};
 
 impl<'a> Choices<'a> {
     pub fn new(bytes: &'a [u8], seed: u64) -> Choices<'a> {
-        Choices { bytes, state: seed | 1 }
+        Choices { bytes, state: seed | 1, words: &WORLD }
+    }
+
+    pub fn over(words: &'a Words, seed: u64) -> Choices<'a> {
+        Choices { bytes: &[], state: seed | 1, words }
     }
 
     /// xorshift64*: the same choices on every machine.
@@ -31,9 +66,15 @@ impl<'a> Choices<'a> {
     pub fn pick<'t, T: ?Sized>(&mut self, from: &[&'t T]) -> &'t T {
         from[self.below(from.len())]
     }
+
+    /// A word that may occur.
+    fn word(&mut self, from: &[&'static str]) -> &'static str {
+        let present: Vec<&'static str> = from.iter().copied().filter(|word| !self.words.absent.contains(word)).collect();
+        self.pick(&present)
+    }
 }
 
-const SELECTORS: [&str; 13] = [
+const SELECTORS: [&str; 16] = [
     "m",
     "m{a=\"1\"}",
     "m{a!=\"1\",b=~\"x.*\"}",
@@ -47,6 +88,9 @@ const SELECTORS: [&str; 13] = [
     "odd{a=\"nan\"}",
     "{\"m\",a!~\"2\"}",
     "c_total",
+    "mix",
+    "native",
+    "{__name__=~\"mix|native|n\"}",
 ];
 
 const RANGES: [&str; 9] = ["1m", "90s", "5m", "1ms", "7m30s", "1h", "29m59s", "1w", "200y"];
@@ -134,7 +178,7 @@ fn typed(choices: &mut Choices<'_>, of: ValueType, depth: usize) -> String {
         _ => of,
     };
     match of {
-        ValueType::String => format!("{:?}", choices.pick(&STRINGS)),
+        ValueType::String => format!("{:?}", choices.pick(choices.words.strings)),
         ValueType::Scalar => scalar(choices, depth),
         ValueType::Matrix => matrix(choices, depth),
         ValueType::Vector => vector(choices, depth),
@@ -143,12 +187,12 @@ fn typed(choices: &mut Choices<'_>, of: ValueType, depth: usize) -> String {
 
 fn scalar(choices: &mut Choices<'_>, depth: usize) -> String {
     match choices.below(if depth == 0 { 3 } else { 7 }) {
-        0..=2 => choices.pick(&NUMBERS).to_owned(),
+        0..=2 => choices.pick(choices.words.numbers).to_owned(),
         3 => call(choices, ValueType::Scalar, depth),
         4 => format!("-{}", typed(choices, ValueType::Scalar, depth - 1)),
         5 => format!("({})", typed(choices, ValueType::Scalar, depth - 1)),
         _ => {
-            let operator = choices.pick(&BINARY[..14]);
+            let operator = choices.word(&BINARY[..14]);
             let (left, right) = (typed(choices, ValueType::Scalar, depth - 1), typed(choices, ValueType::Scalar, depth - 1));
             format!("{left} {operator} {right}")
         }
@@ -156,54 +200,59 @@ fn scalar(choices: &mut Choices<'_>, depth: usize) -> String {
 }
 
 fn matrix(choices: &mut Choices<'_>, depth: usize) -> String {
-    let (range, shift) = (choices.pick(&RANGES), choices.pick(&SHIFTS));
+    let (range, shift) = (choices.pick(choices.words.ranges), choices.pick(choices.words.shifts));
     if depth == 0 || choices.below(3) > 0 {
-        return format!("{}[{range}]{shift}", choices.pick(&SELECTORS));
+        return format!("{}[{range}]{shift}", choices.pick(choices.words.selectors));
     }
-    let (inner, step) = (typed(choices, ValueType::Vector, depth - 1), choices.pick(&STEPS));
+    let (inner, step) = (typed(choices, ValueType::Vector, depth - 1), choices.pick(choices.words.steps));
     format!("({inner})[{range}:{step}]{shift}")
 }
 
 fn vector(choices: &mut Choices<'_>, depth: usize) -> String {
     if depth == 0 {
-        return format!("{}{}", choices.pick(&SELECTORS), choices.pick(&SHIFTS));
+        return format!("{}{}", choices.pick(choices.words.selectors), choices.pick(choices.words.shifts));
     }
     match choices.below(12) {
-        0 => format!("{}{}", choices.pick(&SELECTORS), choices.pick(&SHIFTS)),
+        0 => format!("{}{}", choices.pick(choices.words.selectors), choices.pick(choices.words.shifts)),
         1..=4 => call(choices, ValueType::Vector, depth),
         5..=7 => aggregation(choices, depth),
         8 => format!("-{}", typed(choices, ValueType::Vector, depth - 1)),
         9 => format!("({})", typed(choices, ValueType::Vector, depth - 1)),
         10 => {
             let (left, right) = (typed(choices, ValueType::Vector, depth - 1), scalar(choices, depth - 1));
-            format!("({left}) {} ({right})", choices.pick(&BINARY[..14]))
+            format!("({left}) {} ({right})", choices.word(&BINARY[..14]))
         }
         _ => {
             let (left, right) = (typed(choices, ValueType::Vector, depth - 1), typed(choices, ValueType::Vector, depth - 1));
-            format!("({left}) {} {} ({right})", choices.pick(&BINARY), choices.pick(&MATCHINGS))
+            format!("({left}) {} {} ({right})", choices.word(&BINARY), choices.pick(choices.words.matchings))
         }
     }
 }
 
 fn aggregation(choices: &mut Choices<'_>, depth: usize) -> String {
     let with_param = choices.below(3) == 0;
-    let op = choices.pick(if with_param { &AGGREGATIONS_WITH_PARAM } else { &AGGREGATIONS });
+    let op = choices.word(if with_param { &AGGREGATIONS_WITH_PARAM } else { &AGGREGATIONS });
     let param = match (with_param, op) {
-        (true, "count_values") => format!("{:?}, ", choices.pick(&STRINGS)),
+        (true, "count_values") => format!("{:?}, ", choices.pick(choices.words.strings)),
         (true, _) => format!("{}, ", scalar(choices, depth - 1)),
         (false, _) => String::new(),
     };
     let grouping = match choices.below(3) {
         0 => String::new(),
-        1 => format!("by ({})", choices.pick(&LABELS)),
-        _ => format!("without ({})", choices.pick(&LABELS)),
+        1 => format!("by ({})", choices.pick(choices.words.labels)),
+        _ => format!("without ({})", choices.pick(choices.words.labels)),
     };
     format!("{op} {grouping} ({param}{})", typed(choices, ValueType::Vector, depth - 1))
 }
 
 fn call(choices: &mut Choices<'_>, returns: ValueType, depth: usize) -> String {
-    let fitting: Vec<&Signature> = SIGNATURES.iter().filter(|signature| signature.returns == returns).collect();
+    let fits = |signature: &&Signature| signature.returns == returns && !choices.words.absent.contains(&signature.name);
+    let fitting: Vec<&Signature> = SIGNATURES.iter().filter(fits).collect();
     let signature = choices.pick(&fitting);
+    if ["rate", "increase"].contains(&signature.name) && !choices.words.counters.is_empty() {
+        let (counter, range) = (choices.pick(choices.words.counters), choices.pick(choices.words.ranges));
+        return format!("{}({counter}[{range}]{})", signature.name, choices.pick(choices.words.shifts));
+    }
     let least = signature.args.len() - usize::from(signature.extra != Extra::None && !signature.args.is_empty());
     let count = match signature.extra {
         Extra::None => least,

@@ -36,6 +36,11 @@ h_bucket{a=\"2\", le=\"-Inf\"} 1x20
 h_bucket{a=\"2\", le=\"NaN\"} 1x20
 h_bucket{a=\"2\", le=\"\"} 1x20
 h_bucket{a=\"2\", le=\"+Inf\"} NaNx20
+h_bucket{a=\"1\"} _ {{count:1}} _ {{count:2}}x7
+native{a=\"1\", b=\"x\"} {{count:1 sum:2}}x20
+native{a=\"2\"} {{schema:-53 count:1 custom_values:[1]}}x9 _ {{count:3}}x9
+mix{a=\"1\"} 1 {{count:1}} 2 3 {{count:2}}x2 4 5 6 stale {{count:3}} 7 8
+mix{a=\"2\", b=\"x\"} {{count:1}}x8 1+1x9
 ";
 
 static SOURCE: LazyLock<MemorySource> = LazyLock::new(|| {

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prefold::ingest::gateway::{Gateway, GatewayOptions, Origin, Protocol};
-use prefold::log::{EmbeddedLog, EmbeddedOptions, Log, ReadFrom};
+use prefold::ingest::gateway::{Gateway, GatewayOptions, Origin, Protocol, WriteError};
+use prefold::log::{AppendError, EmbeddedLog, EmbeddedOptions, Log, ReadFrom};
 use prefold::model::{Clock, Labels, Sample, Tenant, Timestamp};
 use prefold::wire::proto::remote_write_v2 as v2;
 use prefold::wire::record::Record;
@@ -87,4 +87,35 @@ async fn samples_of_remote_write_1_have_no_start_timestamp() {
     let body = remote_write_v1::encode(&[(labels, vec![Sample { t: Timestamp(5000), v: 1.0 }])]);
     let expected = vec![("a".to_owned(), vec![(5000, 1.0, 0)])];
     assert_eq!(kept(&[(Protocol::V1, body)]).await, expected);
+}
+
+/// A body that was read and that the log then did not take may have held anything.
+#[tokio::test]
+async fn what_is_too_large_for_the_log_is_noted_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(StandingClock);
+    let options = EmbeddedOptions { batch_bytes_max: 1000, ..EmbeddedOptions::new(Arc::clone(&clock)) };
+    let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(folder.path(), options).unwrap());
+    let gateway = Gateway::new(Arc::clone(&log), clock, GatewayOptions::default());
+    let origin = Origin { tenant: Tenant::from("t"), sender: "one".into(), named: true };
+    let long = Labels::from_pairs([("__name__", "up".to_owned()), ("n", "x".repeat(2000))]);
+    let body = snappy::compress(&remote_write_v1::encode(&[(long, vec![Sample { t: Timestamp(5000), v: 1.0 }])]));
+    for _ in 0..2 {
+        let refused = gateway.write(&origin, Protocol::V1, &body, 1 << 20).await.unwrap_err();
+        assert!(matches!(refused, WriteError::Append(AppendError::TooLarge { .. })), "{refused}");
+    }
+    let (mut reader, mut records) = (log.reader(ReadFrom::Beginning).unwrap(), Vec::new());
+    while reader.read(&mut records, 1 << 20, Duration::ZERO).unwrap() > 0 {}
+    let mut noted = Vec::new();
+    for record in records.iter().filter(|record| !record.is_tick()) {
+        let record = Record::parse(&record.payload).unwrap();
+        let refusals = record.refusals().map(|refusal| (refusal.is_whole_body(), refusal.reason()));
+        noted.push((
+            record.tenant().to_owned(),
+            record.sender().to_owned(),
+            refusals.map(|(w, r)| (w, r.to_owned())).collect(),
+        ));
+    }
+    let expected: Vec<(bool, String)> = vec![(true, "body-too-large".to_owned())];
+    assert_eq!(noted, [("t".to_owned(), "one".to_owned(), expected)], "once a minute");
 }

@@ -41,7 +41,7 @@ fn check_says_what_is_there() {
     let dir = dir(&[("a.json", JOB), ("c.yaml", "log: { embedded: { retention: 30d } }")]);
     let (status, out, err) = run(dir.path(), paths(dir.path()));
     assert_eq!((status, err.as_str()), (0, ""));
-    assert_eq!(out, "c.yaml: ok\na.json: job a, rules: 1\n  r = sum by () (max_over_time(x[1w])) every 1m\n");
+    assert_eq!(out, "c.yaml: ok\na.json: job a, rules: 1\n  r = sum(max_over_time(x[1w])) every 1m\n");
 }
 
 #[test]

@@ -240,7 +240,8 @@ impl Judge {
     ) {
         let newest = state.final_to.unwrap_or(Timestamp::MIN);
         if second >= self.next_comparison && comparison_due(state, &self.confirmed, newest) {
-            if ours.get(&newest.0) == Some(&trial.truth(newest.0)) {
+            let truth = trial.truth(newest.0);
+            if truth.1 > 0 && ours.get(&newest.0) == Some(&truth) {
                 confirm(state, &mut self.confirmed, newest);
             }
             self.next_comparison = second + 60;

@@ -3,18 +3,20 @@
 //! As the test of Prometheus' own evals, with one store for the views of many queries, so that a query finds views that were
 //! derived for others. Left out: choices among equal values or by the order of series, which PromQL does not define.
 
+use std::sync::LazyLock;
+
 use prefold::model::Timestamp;
 use prefold::plan::Catalog;
 use prefold::promql::{Expr, parse};
-use prefold::query::{EvalOptions, Evaluated, QueryLimits};
+use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryLimits};
 use prefold::rewrite::{QueryTime, Question, rewrite};
 
 use super::views::{Kept, derive};
-use super::world::{Views, evaluate, same};
+use super::world::{Views, evaluate, floats, same};
 use super::{EVALUATION_INTERVAL_MS, aggregates, options, over_views};
 use crate::fuzz::cases;
 use crate::fuzz::generate::{Choices, expression};
-use crate::fuzz::world::{AT, STEP_MS, source};
+use crate::fuzz::world::{self, AT, STEP_MS};
 
 /// Queries of one run, unless PREFOLD_FUZZ_CASES says otherwise.
 const CASES: usize = 2_000;
@@ -23,6 +25,12 @@ const CASES: usize = 2_000;
 const QUERIES_PER_STORE: usize = 50;
 
 const UNDEFINED: [&str; 4] = ["topk", "bottomk", "limitk", "limit_ratio"];
+
+static SOURCE: LazyLock<MemorySource> = LazyLock::new(|| floats(world::source()));
+
+fn source() -> &'static MemorySource {
+    &SOURCE
+}
 
 /// Few samples: windows as long as subqueries have steps take the square of them.
 fn bounded(query: &str) -> EvalOptions {

@@ -6,7 +6,6 @@
 //! that the engine and the stream share; `query::promqltest` judges the plain answers.
 
 mod generated;
-mod notes;
 mod views;
 mod world;
 
@@ -16,22 +15,26 @@ use std::path::PathBuf;
 use prefold::plan::Catalog;
 use prefold::promql::{Expr, ExprKind, parse};
 use prefold::query::script::{self, EvalCommand, EvalTime};
-use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind};
+use prefold::query::{EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind, non_counters};
 use prefold::rewrite::{Outcome, QueryTime, Question, rewrite};
 
-use notes::counters_noted;
 use views::{Kept, derive};
-use world::{Views, evaluate, same};
+use world::{Views, evaluate, floats, same};
 
 /// The step of a subquery that names none: Prometheus' default evaluation interval.
 const EVALUATION_INTERVAL_MS: i64 = 60_000;
 
 /// Of the corpus beside the repository: what is rewritten today, as asked and from the finest views. Never lowered.
-const REWRITTEN_AT_LEAST: [(Kept, usize); 2] = [(Kept::AsAsked, 168), (Kept::Finest, 164)];
+const REWRITTEN_AT_LEAST: [(Kept, usize); 2] = [(Kept::AsAsked, 209), (Kept::Finest, 205)];
+
+/// Evals that are known to differ, each for a row of README's table: an average whose sum overflows a float.
+const KNOWN_TO_DIFFER: [&str; 2] = [r#"avg(data{test="big"})"#, r#"avg(data{test="bigzero"})"#];
 
 /// What became of the evals of one run.
 #[derive(Default)]
 struct Tally {
+    /// How often an eval of [`KNOWN_TO_DIFFER`] did.
+    known: usize,
     aggregations: usize,
     rewritten: usize,
     whole: usize,
@@ -64,7 +67,8 @@ fn pre_aggregated_subtrees_give_the_plain_answer() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let script = script::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
             script::run(&script, &mut |eval, source| {
-                times(eval).into_iter().for_each(|time| tally.eval(&name, eval, time, source, kept));
+                let source = floats(source);
+                times(eval).into_iter().for_each(|time| tally.eval(&name, eval, time, &source, kept));
                 // Whether the plain answer is the right one is for `query::promqltest` to judge.
                 Err(QueryError::bad_data("not judged here"))
             });
@@ -76,6 +80,7 @@ fn pre_aggregated_subtrees_give_the_plain_answer() {
         );
         tally.left.iter().for_each(|(why, count)| println!("  {count} not rewritten: {why}"));
         assert!(tally.different.is_empty(), "{} differ:\n{}", tally.different.len(), tally.different.join("\n"));
+        assert!(!is_own_corpus || tally.known > 0, "what is known to differ does so no more");
         assert!(!is_own_corpus || rewritten >= floor, "only {rewritten} of {aggregations} were rewritten");
     }
 }
@@ -125,6 +130,7 @@ impl Tally {
         let answer = over_views(&options(&eval.query), time, source, &outcome, &views);
         match answer.and_then(|answer| same(&plain, &answer, eval.expectation.ordered)) {
             Ok(points) => self.points += points,
+            Err(_) if KNOWN_TO_DIFFER.contains(&eval.query.as_str()) => self.known += 1,
             Err(why) => {
                 let place = format!("{file}:{} {} at {time:?}", eval.line, eval.query);
                 self.different.push(format!("{place}\n  -> {}\n  {why}", outcome.expr));
@@ -145,8 +151,7 @@ fn over_views(
     outcome: &Outcome,
     views: &Views,
 ) -> Result<Evaluated, String> {
-    let mut answer = evaluate(&outcome.expr, time, &views.beside(source), options)
-        .map_err(|error| format!("only the rewrite fails: {error}"))?;
-    answer.infos.extend(counters_noted(&parse(&options.query).unwrap(), time, source, options));
-    Ok(answer)
+    let options = EvalOptions { non_counters: non_counters(&parse(&options.query).unwrap()), ..options.clone() };
+    evaluate(&outcome.expr, time, &views.beside(source), &options)
+        .map_err(|error| format!("only the rewrite fails: {error}"))
 }

@@ -9,13 +9,12 @@ use prefold::plan::Catalog;
 use prefold::promql::{Expr, Origin};
 use prefold::proxy::source::StoreSource;
 use prefold::query::{
-    self, EvalOptions, Evaluated, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value,
+    self, EvalOptions, Evaluated, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value, is_histogram,
 };
 use prefold::rewrite::QueryTime;
 use prefold::store::{Store, StoreOptions};
 
-/// Sums are added in another order.
-const TOLERANCE: f64 = 1e-9;
+use crate::oracle::equal;
 
 /// A store with the results of views.
 pub struct Views {
@@ -38,6 +37,12 @@ impl Views {
     pub fn beside<'a>(&'a self, samples: &'a MemorySource) -> Beside<'a> {
         Beside { views: &self.source, samples }
     }
+}
+
+/// The samples that ingest takes: it refuses native histograms, and uncovers the views that would have had them.
+pub fn floats(source: &MemorySource) -> MemorySource {
+    let of_series = |samples: &[Sample]| samples.iter().filter(|sample| !is_histogram(sample.v)).copied().collect();
+    source.iter().map(|(labels, samples)| (labels.clone(), of_series(samples))).collect()
 }
 
 pub struct Beside<'a> {
@@ -79,8 +84,8 @@ pub fn same(plain: &Evaluated, views: &Evaluated, ordered: bool) -> Result<usize
     }
     let mut points = 0;
     for ((labels, left), (_, right)) in left.iter().zip(&right) {
-        let equal = |a: &Sample, b: &Sample| a.t == b.t && close(a.v, b.v);
-        if left.len() != right.len() || !left.iter().zip(right).all(|(a, b)| equal(a, b)) {
+        let same_point = |a: &Sample, b: &Sample| a.t == b.t && equal(a.v, b.v);
+        if left.len() != right.len() || !left.iter().zip(right).all(|(a, b)| same_point(a, b)) {
             return Err(format!("{labels} is {left:?}, over views {right:?}"));
         }
         points += left.len();
@@ -100,8 +105,4 @@ fn series(value: &Value) -> Vec<(Labels, Vec<Sample>)> {
         Value::Matrix(series) => series.iter().map(|s| ((*s.labels).clone(), s.points.clone())).collect(),
         Value::String { t, text } => vec![(Labels::from_pairs([("text", text)]), vec![Sample { t: *t, v: 0.0 }])],
     }
-}
-
-fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }

@@ -211,25 +211,28 @@ fn reasons_at(records: &[Record], rule: &Rule, t: i64) -> BTreeSet<&'static str>
         }
     }
     for sender in feeding {
-        let first = first_time(records, &sender, t + rule.max_delay_ms);
-        if first <= t && t - rule.window_ms < first {
+        let (from, whole_from) = begun(records, &sender, rule, t + rule.max_delay_ms);
+        if from <= t && t - rule.window_ms < whole_from {
             reasons.insert("sender-new");
         }
     }
     reasons
 }
 
-/// The least sample time of the first records, one per partition, that a sender wrote samples with by a log time.
-fn first_time(records: &[Record], sender: &str, by: i64) -> i64 {
+/// When a sender began, by its first records with samples, one per partition, that were logged by a log time: the least time
+/// of a sample that may count, and the time from which on it has written all it had.
+fn begun(records: &[Record], sender: &str, rule: &Rule, by: i64) -> (i64, i64) {
     let mut partitions = BTreeSet::new();
-    let mut first = i64::MAX;
+    let (mut from, mut whole_from) = (i64::MAX, i64::MAX);
     for record in records.iter().filter(|record| record.sender == sender && !record.series.is_empty()) {
         if partitions.insert(record.partition) && record.log_time <= by {
             let times = record.series.iter().flat_map(|(_, samples)| samples.iter().map(|s| s.t.0));
-            first = first.min(times.min().unwrap_or(i64::MAX));
+            let first = times.min().unwrap_or(i64::MAX);
+            from = from.min(first.max(record.log_time - rule.max_delay_ms));
+            whole_from = whole_from.min(first.max(record.log_time));
         }
     }
-    first
+    (from, whole_from)
 }
 
 /// `[from, to)` over which overdue series uncover the view.
@@ -284,7 +287,19 @@ fn overdue_at(records: &[Record], rule: &Rule, t: i64) -> (usize, Vec<i64>) {
     (live, overdue)
 }
 
-/// Both NaN, or equal within 1e-9 of the larger.
+/// The judge of all tests: both NaN, or equal within 1e-9 of the larger, or of 1e-9 where what is added up cancels. An
+/// infinity equals itself alone.
 pub fn equal(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-9)
+    let near = || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-9);
+    a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && near())
+}
+
+#[test]
+fn what_is_equal() {
+    let (inf, max) = (f64::INFINITY, f64::MAX);
+    let same = [(1.0, 1.0 + 1e-12), (0.0, -0.0), (f64::NAN, f64::NAN), (inf, inf), (-inf, -inf), (max, max * (1.0 - 1e-12))];
+    let other = [(1.0, 1.0 + 1e-6), (0.0, 1e-9), (f64::NAN, 1.0), (inf, -inf), (inf, max), (inf, 7.0), (max, -max)];
+    let both = |(a, b): &(f64, f64)| [equal(*a, *b), equal(*b, *a)];
+    same.iter().for_each(|pair| assert_eq!(both(pair), [true; 2], "{pair:?}"));
+    other.iter().for_each(|pair| assert_eq!(both(pair), [false; 2], "{pair:?}"));
 }

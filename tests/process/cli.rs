@@ -20,7 +20,7 @@ fn help_names_every_option() {
         ("check", &["PATHS", "--schema", "--plan"]),
         ("test", &["PATHS"]),
         ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
-        ("eval", &["QUERY", "--data", "--time", "--start", "--end", "--step", "--json"]),
+        ("eval", &["QUERY", "--data", "--time", "--start", "--end", "--step", "--lookback", "--json"]),
         ("demo", &["--series", "--minutes", "--json"]),
     ] {
         let (status, help, stderr) = finished(&mut prefold(&[command, "--help"]));
@@ -49,7 +49,11 @@ fn eval_answers_over_a_file() {
         (&["sum(up)", "--start", "0", "--end", "1970-01-01T00:01:00Z", "--step", "30s"], 0, "{} 5@0 6@30 9@60\n", ""),
         (&["up[1m]", "--time", "30.5"], 0, "up{job=\"a\"} 0@0 1@30\nup{job=\"b\"} 5@0\n", ""),
         (&["1 + 1", "--time", "0"], 0, "2\n", ""),
+        (&["-up{job=\"a\"}", "--start", "-30", "--end", "30", "--step", "30"], 0, "{job=\"a\"} -0@0 -1@30\n", ""),
+        (&["--time", "60", "-1"], 0, "-1\n", ""),
         (&["'text'", "--time", "0"], 0, "text\n", ""),
+        (&["up", "--time", "59.999", "--lookback", "30s"], 0, "up{job=\"a\"} 1\n", ""),
+        (&["count(h)", "--time", "0"], 0, "{} 1\n", ""),
         (&["absent_metric", "--time", "0"], 0, "", ""),
         (
             &["rate(up{job=\"a\"}[1m])", "--time", "60"],
@@ -74,6 +78,7 @@ fn eval_answers_over_a_file() {
         ),
         (&["h", "--time", "0"], 1, "", "prefold eval: native-histogram is not evaluated here: ask the upstream database\n"),
         (&["sum(", "--time", "0"], 2, "", "prefold eval: 1:5: parse error: unclosed left parenthesis\n"),
+        (&["up", "--time", "0", "--lookback", "x"], 2, "", "prefold eval: cannot parse \"x\" to a valid duration\n"),
         (&["up", "--time", "yesterday"], 2, "", "prefold eval: cannot parse \"yesterday\" to a valid timestamp\n"),
     ] {
         let expected = (status, stdout.to_owned(), stderr.to_owned());

@@ -243,9 +243,9 @@ fn compare_with_acknowledged(held: &Held, acknowledged: &Acknowledged, from: i64
                 .filter_map(|(group, points)| Some((group, points.get(&t)?.parse().unwrap())))
                 .collect();
             let same = groups.len() == found.len()
-                && groups.iter().all(|(group, value)| {
-                    found.get(group).is_some_and(|found| (found - value).abs() <= 1e-9 * value.abs().max(found.abs()))
-                });
+                && groups
+                    .iter()
+                    .all(|(group, value)| found.get(group).is_some_and(|found| crate::oracle::equal(*found, *value)));
             assert!(same, "{} at {t}: acknowledged {groups:?}, answered {found:?}, uncovered {reasons:?}", rule.query);
             compared += 1;
         }

@@ -13,7 +13,9 @@ mod lifecycle;
 pub mod processes;
 mod readers;
 mod receiver;
+mod refused;
 mod remote_write;
+mod uncovered;
 
 /// A generator of its own, so that a printed seed repeats a run.
 pub struct Random(pub u64);

@@ -11,19 +11,20 @@ use prost::Message;
 use super::Random;
 use super::processes::{Answer, COUNT_JOB, COUNT_QUERY, Home, Running, body_v1, body_v2, counted, labels, now_ms, sample};
 
-const V1: &str = "application/x-protobuf;proto=prometheus.WriteRequest";
-const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+pub const V1: &str = "application/x-protobuf;proto=prometheus.WriteRequest";
+pub const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 
 /// A series to be sent: labels in the order given, good and bad ones alike.
 #[derive(Clone, Default)]
-struct Sent {
-    labels: Vec<(String, String)>,
-    samples: Vec<(i64, f64)>,
-    histograms: usize,
-    exemplars: usize,
+pub struct Sent {
+    pub labels: Vec<(String, String)>,
+    pub samples: Vec<(i64, f64)>,
+    /// Their times.
+    pub histograms: Vec<i64>,
+    pub exemplars: usize,
 }
 
-fn sent(pairs: &[(&str, &str)]) -> Sent {
+pub fn sent(pairs: &[(&str, &str)]) -> Sent {
     let labels = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Sent { labels, samples: vec![(now_ms(), 1.0)], ..Sent::default() }
 }
@@ -32,17 +33,21 @@ fn good() -> Sent {
     sent(&[("g", "good"), ("__name__", "c_total")])
 }
 
-fn encoded_v1(series: &[Sent]) -> Vec<u8> {
+pub fn encoded_v1(series: &[Sent]) -> Vec<u8> {
     let timeseries = series.iter().map(|one| v1::TimeSeries {
         labels: one.labels.iter().map(|(name, value)| v1::Label { name: name.clone(), value: value.clone() }).collect(),
         samples: one.samples.iter().map(|(timestamp, value)| v1::Sample { value: *value, timestamp: *timestamp }).collect(),
         exemplars: vec![v1::Exemplar { value: 1.0, ..v1::Exemplar::default() }; one.exemplars],
-        histograms: vec![v1::Histogram { sum: 1.0, timestamp: now_ms(), ..v1::Histogram::default() }; one.histograms],
+        histograms: one
+            .histograms
+            .iter()
+            .map(|timestamp| v1::Histogram { sum: 1.0, timestamp: *timestamp, ..v1::Histogram::default() })
+            .collect(),
     });
     v1::WriteRequest { timeseries: timeseries.collect(), ..v1::WriteRequest::default() }.encode_to_vec()
 }
 
-fn encoded_v2(series: &[Sent]) -> Vec<u8> {
+pub fn encoded_v2(series: &[Sent]) -> Vec<u8> {
     let mut symbols = vec![String::new()];
     let mut number = |text: &String| -> u32 {
         let at = symbols.iter().position(|symbol| symbol == text).unwrap_or_else(|| {
@@ -60,7 +65,11 @@ fn encoded_v2(series: &[Sent]) -> Vec<u8> {
                 .iter()
                 .map(|(timestamp, value)| v2::Sample { value: *value, timestamp: *timestamp, start_timestamp: 1 })
                 .collect(),
-            histograms: vec![v2::Histogram { sum: 1.0, timestamp: now_ms(), ..v2::Histogram::default() }; one.histograms],
+            histograms: one
+                .histograms
+                .iter()
+                .map(|timestamp| v2::Histogram { sum: 1.0, timestamp: *timestamp, ..v2::Histogram::default() })
+                .collect(),
             exemplars: vec![v2::Exemplar { value: 1.0, ..v2::Exemplar::default() }; one.exemplars],
             metadata: Some(v2::Metadata { r#type: 1, help_ref: 0, unit_ref: 0 }),
         })
@@ -68,7 +77,7 @@ fn encoded_v2(series: &[Sent]) -> Vec<u8> {
     v2::Request { symbols, timeseries }.encode_to_vec()
 }
 
-async fn post(running: &Running, content_type: &str, encoded: &[u8]) -> Answer {
+pub async fn post(running: &Running, content_type: &str, encoded: &[u8]) -> Answer {
     let headers = [
         ("Content-Type", content_type),
         ("Content-Encoding", "snappy"),
@@ -185,7 +194,7 @@ fn series_that_are_refused() -> Vec<Judged<'static>> {
     let many: Vec<(String, String)> = (0..10_000).map(|n| (format!("l{n:05}"), "x".to_owned())).collect();
     let native = |one: &mut Sent| {
         one.samples.clear();
-        one.histograms = 2;
+        one.histograms = vec![now_ms(); 2];
     };
     let twice = sent(&[("a", "1"), ("__name__", "x"), ("a", "2")]);
     let long_name = sent(&[("__name__", "x"), (&mib, "y")]);
@@ -238,7 +247,7 @@ fn check_written(answer: &Answer, content_type: &str, samples: u64) {
     assert_eq!(found, if content_type == V2 { expected } else { Default::default() }, "{answer:?}");
 }
 
-/// What was written beside refused series counts, labels in any order are one series, and refusals are seen as spans.
+/// What was written beside refused series counts, and labels in any order are one series.
 #[tokio::test]
 async fn the_good_part_of_a_bad_request_is_in_the_results() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "");

@@ -40,8 +40,8 @@ const VIEWS: [(&str, &str); 5] = [
 const NOT_HERE: [(&str, &str); 11] = [
     ("formatQuery", "only forwarded"),
     ("targets", "only forwarded: its targets are upstream's"),
-    ("targetRelabelSteps", "not a path that is forwarded"),
-    ("targetMetadata", "not a path that is forwarded"),
+    ("targetRelabelSteps", "only forwarded"),
+    ("targetMetadata", "only forwarded"),
     ("alertmanagers", "only forwarded"),
     ("metricMetadata", "no metadata is kept: empty without an upstream"),
     ("serveConfig", "only forwarded"),

@@ -72,3 +72,19 @@ async fn a_view_that_is_not_trusted_is_passed_over() {
     check(&world, (1200, 1200, 30), "rewritten", "s").await;
     check(&world, (900, 1200, 30), "rewritten", "all").await; // vouched for from 1200 on only
 }
+
+/// A name that is no counter's is noted when the view gives values, whatever the query makes of them.
+#[tokio::test]
+async fn names_are_noted_when_a_view_gives_values() {
+    let world = world().await;
+    world.now(1300);
+    world.emit("all", 1200);
+    let noted = async |query: &str| {
+        let answer = world.instant(query, "1200", &[]).await;
+        assert_eq!(answer.header("x-prefold-answer"), "rewritten", "{query}: {answer:?}");
+        answer.body["infos"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(noted(QUERY).await, 1);
+    assert_eq!(noted("sum(rate(m[2m])) > 1e300").await, 1); // nothing is left, but there were values
+    assert_eq!(noted(r#"sum(rate(m{a="nothing"}[2m])) or vector(0)"#).await, 0);
+}

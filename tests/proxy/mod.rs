@@ -5,10 +5,13 @@
 //! without its name. Cannot see: what a real Prometheus does otherwise (tests/e2e), or the process around (tests/process).
 
 mod api_cases;
+mod bounds;
 mod choice;
 mod edge;
+mod forwarded;
 pub mod limits;
 mod lists;
+mod stitched;
 mod trust;
 mod upstream;
 mod world;

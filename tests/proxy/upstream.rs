@@ -32,6 +32,10 @@ pub struct Behaviour {
     pub fails: AtomicBool,
     /// Every value of an instant query is one more than it is.
     pub lies: AtomicBool,
+    /// The latter half of every series of a range query is native histograms.
+    pub histograms: AtomicBool,
+    /// Range queries over other times than these are 503.
+    pub only: Mutex<Option<(i64, i64)>>,
     /// Instant queries wait for this many permits.
     pub gate: tokio::sync::Semaphore,
     pub waiting: AtomicUsize,
@@ -51,6 +55,8 @@ impl FakeUpstream {
             lists,
             fails: AtomicBool::new(false),
             lies: AtomicBool::new(false),
+            histograms: AtomicBool::new(false),
+            only: Mutex::default(),
             gate: tokio::sync::Semaphore::new(tokio::sync::Semaphore::MAX_PERMITS),
             waiting: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -102,7 +108,7 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let params = Params::parse(head.uri.query().unwrap_or_default(), &body);
     let path = head.uri.path().to_owned();
-    let instant = |name: &str| params.instant(name, Timestamp(0)).unwrap();
+    let instant = |name: &str| params.instant(name, Timestamp(0)).unwrap_or(Timestamp(0));
     let times = match path.ends_with("query_range") {
         true => (instant("start"), instant("end")),
         false => (instant("time"), instant("time")),
@@ -116,6 +122,10 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
     });
     if behaviour.fails.load(Ordering::Relaxed) {
         return json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the made-up upstream fails");
+    }
+    let only = *behaviour.only.lock().unwrap();
+    if path.ends_with("query_range") && only.is_some_and(|only| only != (times.0.0, times.1.0)) {
+        return json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the made-up upstream wants it whole");
     }
     if let Some((_, status, body)) = behaviour.lists.iter().find(|(list, ..)| *list == path) {
         return json::json(*status, body.clone());
@@ -140,9 +150,20 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
             points.iter_mut().for_each(|point| point.sample.v += 1.0);
             json::success(&json::result(&Value::Vector(points)), &Notes::default())
         }
+        Ok(Value::Matrix(series)) if behaviour.histograms.load(Ordering::Relaxed) => with_histograms(series),
         Ok(value) => json::success(&json::result(&value), &Notes::default()),
         Err(error) => json::query_error(&error),
     }
+}
+
+fn with_histograms(mut series: Vec<query::MatrixSeries>) -> Response {
+    let halves: Vec<_> = series.iter_mut().map(|one| one.points.split_off(one.points.len().div_ceil(2))).collect();
+    let mut data: serde_json::Value = serde_json::from_str(&json::result(&Value::Matrix(series))).unwrap();
+    for (one, half) in data["result"].as_array_mut().unwrap().iter_mut().zip(halves) {
+        let histogram = |point: prefold::model::Sample| serde_json::json!([point.t.seconds(), {"count": "1", "sum": "2"}]);
+        one["histograms"] = half.into_iter().map(histogram).collect();
+    }
+    json::success(&data.to_string(), &Notes::default())
 }
 
 fn evaluate(

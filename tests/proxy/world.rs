@@ -17,6 +17,7 @@ use prefold::query::{self, EvalOptions, MemorySource, QueryLimits, Value};
 use prefold::store::{Durability, Store, StoreOptions, ViewDescription};
 
 use super::upstream::FakeUpstream;
+use crate::oracle::equal;
 use crate::rewrite::world::{TestView, catalog, contents};
 
 /// A time of day that stands still until it is set.
@@ -224,7 +225,6 @@ pub fn assert_equal(ours: &Points, raw: &Points, context: &str) {
     assert_eq!(ours.keys().collect::<Vec<_>>(), raw.keys().collect::<Vec<_>>(), "{context}");
     for (key, value) in ours {
         let other = raw[key];
-        let near = value == &other || (value.is_nan() && other.is_nan()) || (value - other).abs() <= 1e-9 * other.abs();
-        assert!(near, "{context}: {key:?} is {value}, upstream says {other}");
+        assert!(equal(*value, other), "{context}: {key:?} is {value}, upstream says {other}");
     }
 }

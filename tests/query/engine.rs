@@ -9,12 +9,12 @@ use prefold::plan::Catalog;
 use prefold::promql::{Expr, ExprKind, NESTING_MAX, Origin, TREE_DEPTH_MAX, parse};
 use prefold::query::load::load_lines;
 use prefold::query::{
-    EvalOptions, Evaluated, MemorySource, QueryError, QueryErrorKind, QueryLimits, SelectRequest, SeriesData, SeriesSource,
-    Value, instant, range,
+    EvalOptions, MemorySource, QueryError, QueryErrorKind, QueryLimits, SelectRequest, SeriesData, SeriesSource, Value,
+    instant, range,
 };
 use prefold::rewrite::{QueryTime, Question, explain, rewrite};
 
-fn source(lines: &str) -> MemorySource {
+pub fn source(lines: &str) -> MemorySource {
     let mut source = MemorySource::new();
     load_lines(&mut source, 60_000, lines).expect("the series of a test are well formed");
     source
@@ -93,18 +93,18 @@ fn check_error(query: &str, limits: QueryLimits, kind: QueryErrorKind, text: &st
 
 #[test]
 fn limits_and_errors_are_named_as_prometheus_names_them() {
-    use QueryErrorKind::{BadData, Canceled, Execution, Timeout, Unsupported};
+    use QueryErrorKind::{BadData, Canceled, Execution, Timeout, TooLarge, Unsupported};
     let limits = QueryLimits::default;
     let too_many = "query processing would load too many samples into memory in query execution";
-    check_error("m", QueryLimits { samples_max: 20, ..limits() }, Execution, too_many);
-    check_error("sum_over_time(vector(1)[100y:1ms])", limits(), Execution, too_many);
+    check_error("m", QueryLimits { samples_max: 20, ..limits() }, TooLarge, too_many);
+    check_error("sum_over_time(vector(1)[100y:1ms])", limits(), TooLarge, too_many);
     check_error(
         "m",
         QueryLimits { steps_max: 9, ..limits() },
         BadData,
         "exceeded maximum resolution of 9 points per timeseries. Try decreasing the query resolution (?step=XX)",
     );
-    check_error("m", QueryLimits { series_max: 1, ..limits() }, Execution, "selector m returns more than 1 series");
+    check_error("m", QueryLimits { series_max: 1, ..limits() }, TooLarge, "selector m returns more than 1 series");
     let depth_max = "expression is nested more than 3 levels deep";
     check_error("abs(abs(abs(abs(m))))", QueryLimits { depth_max: 3, ..limits() }, BadData, depth_max);
     let cancel = Some(Arc::new(AtomicBool::new(true)));
@@ -139,7 +139,6 @@ fn limits_and_errors_are_named_as_prometheus_names_them() {
         ("start_timestamp(m)", "start_timestamp()"),
         ("rate(m[5m] anchored)", "anchored"),
         ("sum(m smoothed)", "smoothed"),
-        ("m </ 5", "native-histogram"),
     ] {
         let message = format!("{what} is not evaluated here: ask the upstream database");
         check_error(query, limits(), Unsupported(what.to_owned()), &message);
@@ -152,6 +151,41 @@ fn limits_and_errors_are_named_as_prometheus_names_them() {
     let destination = "invalid destination label name in label_replace(): \u{fffd}";
     check_error(r#"label_replace(m, "\xff", "", "a", "")"#, limits(), Execution, destination);
     check_error(r#"count_values("", m)"#, limits(), Execution, "invalid label name \"\"");
+}
+
+/// Samples are counted as Prometheus counts them: results that are alive, and the window a function looks at.
+#[test]
+fn samples_held_at_once_have_an_exact_bound() {
+    let source = source("a{i=\"1\"} 0+1x60\na{i=\"2\"} 0+2x60\nb 1x60");
+    let (at, minute) = (Timestamp(3_600_000), 60_000);
+    for (query, steps, least) in [
+        ("b", 0, 1),
+        ("b", 2, 3),
+        ("1", 2, 3),
+        ("a", 2, 6),
+        ("b @ 60", 2, 3),
+        ("b[5m]", 0, 5),
+        ("a[5m:1m]", 0, 10),
+        ("max_over_time(b[5m])", 0, 6), // the window and the result
+        ("max_over_time(b[2m])", 9, 12),
+        ("deriv(b[1m])", 9, 1),                    // windows without a result
+        ("max_over_time(a[10m:1m] @ 600)", 2, 32), // the subquery, one window and two results
+        ("a + a", 0, 6),
+        ("sum(a)", 2, 6),
+        ("max_over_time(b[5m:1m])", 0, 11),
+    ] {
+        let fits = |samples_max: usize| {
+            let options =
+                EvalOptions { limits: QueryLimits { samples_max, ..QueryLimits::default() }, ..EvalOptions::default() };
+            let expr = parse(query).unwrap();
+            match steps {
+                0 => instant(&expr, at, &source, &options).is_ok(),
+                _ => range(&expr, at - steps * minute, at, minute, &source, &options).is_ok(),
+            }
+        };
+        let found = (0..200).find(|samples_max| fits(*samples_max));
+        assert_eq!(found, Some(least), "{query} at {} instants", steps + 1);
+    }
 }
 
 /// The deepest queries that are read, of each way to nest.
@@ -259,29 +293,6 @@ fn names_go_at_once_or_at_the_end() {
     let both = r#"sum by (__name__) (rate({__name__=~"a|b"}[5m]))"#;
     assert_eq!(labels(both, false), Ok(vec!["{}".to_owned()]));
     assert_eq!(labels(both, true), same);
-}
-
-/// Which share of the series limit_ratio chooses follows from their labels alone.
-#[test]
-fn limit_ratio_chooses_complements() {
-    let lines: Vec<String> = (0..200).map(|i| format!("m{{i=\"{i}\"}} {i}")).collect();
-    let source = source(&lines.join("\n"));
-    let chosen = |query: &str| match instant(&parse(query).unwrap(), Timestamp(0), &source, &EvalOptions::default()) {
-        Ok(Evaluated { value: Value::Vector(points), warnings, .. }) => (points.len(), warnings),
-        other => panic!("{other:?}"),
-    };
-    for tenth in 0..=10 {
-        let (low, high) = (format!("limit_ratio({tenth} / 10, m)"), format!("limit_ratio({tenth} / 10 - 1, m)"));
-        let share = chosen(&low).0;
-        assert!(share.abs_diff(tenth * 20) <= 30, "{share} of 200 for {tenth} tenths");
-        if (1..10).contains(&tenth) {
-            assert_eq!(chosen(&format!("{low} or {high}")).0, 200);
-            assert_eq!(chosen(&format!("{low} and {high}")).0, 0);
-        }
-    }
-    assert_eq!((chosen("limit_ratio(0, m)").0, chosen("limit_ratio(-1, m)").0), (0, 200));
-    let warning = "PromQL warning: ratio value should be between -1 and 1, got 1.5, capping to 1";
-    assert_eq!(chosen("limit_ratio(1.5, m)"), (200, vec![warning.to_owned()]));
 }
 
 /// One series, and nearly a million windows of nearly a million samples: only a look at the limits in between ends it.

@@ -2,7 +2,7 @@
 //!
 //! Every instant query is evaluated as in Prometheus' own runner: once as it is, again with `@` on every selector at other
 //! times, and each of these a second time as a step of a range query. A statement may be skipped only for what
-//! [`ALLOWED`] names, and only when it needs that: a native histogram among the samples it reads or expects, a modifier or
+//! [`ALLOWED`] names, and only when it needs that: what a native histogram counts, to show or compute with it; a modifier or
 //! function of that name, a function of start timestamps over series that have them.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &str); 6] = [
 ];
 
 /// Of the part of the suite beside the repository; raised with what is added, never lowered.
-const PASSED_AT_LEAST: usize = 765;
+const PASSED_AT_LEAST: usize = 918;
 
 /// The relative difference up to which two answers are the same.
 const TOLERANCE: f64 = 1e-6;

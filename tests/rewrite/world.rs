@@ -10,6 +10,8 @@ use prefold::promql::{Expr, ExprKind, Grouping, Origin, parse};
 use prefold::query::{self, EvalOptions, MemorySource, QueryError, SelectRequest, SeriesData, SeriesSource, Value};
 use prefold::rewrite::{Outcome, QueryTime, Question, ViewRead, rewrite};
 
+use crate::oracle::equal;
+
 /// The samples end here; queries of the tests stay before it.
 pub const END_S: i64 = 1500;
 
@@ -206,16 +208,12 @@ pub fn same_answer(
         let times = |samples: &[Sample]| samples.iter().map(|s| s.t).collect::<Vec<_>>();
         assert_eq!(times(left), times(right), "steps of {labels} differ\n  {}", context());
         for (a, b) in left.iter().zip(right) {
-            assert!(close(a.v, b.v), "{labels} at {:?}: {} before, {} after\n  {}", a.t, a.v, b.v, context());
+            assert!(equal(a.v, b.v), "{labels} at {:?}: {} before, {} after\n  {}", a.t, a.v, b.v, context());
         }
         points += left.len();
     }
     reads_are_announced(outcome, time, world, &context);
     Some(points)
-}
-
-fn close(a: f64, b: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-6)
 }
 
 fn reads_are_announced(outcome: &Outcome, time: QueryTime, world: &World<'_>, context: &dyn Fn() -> String) {

@@ -9,12 +9,15 @@
 
 mod message;
 mod record;
+mod record_writer;
 mod remote_write_v1;
 mod remote_write_v2;
 mod snappy;
 
 use std::path::PathBuf;
 
+use prefold::model::Timestamp;
+use prefold::wire::Histograms;
 use proptest::prelude::*;
 
 /// A file or folder of the corpora: in PREFOLD_CORPORA, or beside the repository. None, with a message, where there are none.
@@ -26,6 +29,16 @@ fn corpus(path: &str) -> Option<PathBuf> {
         return None;
     }
     Some(folder.join(path))
+}
+
+/// What is to be known of native histograms of these times.
+fn histograms(times: impl Iterator<Item = i64> + Clone) -> Histograms {
+    let at = |t: Option<i64>, none| t.map_or(none, Timestamp);
+    Histograms {
+        count: times.clone().count(),
+        least: at(times.clone().min(), Timestamp::MAX),
+        greatest: at(times.max(), Timestamp::MIN),
+    }
 }
 
 /// Protobuf files of another kind: none is a message of ours, and none may harm.

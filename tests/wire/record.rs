@@ -2,7 +2,7 @@
 
 use prefold::model::{Labels, STALE_NAN, Sample, SeriesId, Timestamp};
 use prefold::wire::proto::record as proto;
-use prefold::wire::record::{Record, RecordWriter, SymbolTable, encode_record};
+use prefold::wire::record::{Record, RecordWriter, RefusedSeries, SymbolTable, encode_record};
 use prefold::wire::{Problem, WireError, remote_write_v2};
 use proptest::prelude::*;
 use prost::Message;
@@ -11,31 +11,33 @@ use super::message::{Field, Layout, Value, bytes_of, layout, repeated, sample, s
 use super::{damage, damaged, foreign_messages, mutilated};
 
 #[derive(Debug, PartialEq, Default)]
-struct Content {
-    tenant: String,
-    sender: String,
-    series: Vec<Series>,
-    refusals: Vec<Refusal>,
+pub struct Content {
+    pub tenant: String,
+    pub sender: String,
+    pub series: Vec<Series>,
+    pub refusals: Vec<Refusal>,
 }
 
 #[derive(Debug, PartialEq)]
-struct Series {
-    id: u128,
+pub struct Series {
+    pub id: u128,
     /// Value, time, start.
-    samples: Vec<(u64, i64, i64)>,
+    pub samples: Vec<(u64, i64, i64)>,
     /// None when they cannot be resolved.
-    labels: Option<Labels>,
+    pub labels: Option<Labels>,
 }
 
 #[derive(Debug, PartialEq)]
-struct Refusal {
-    labels: Option<Labels>,
-    timestamps: Vec<i64>,
-    reason: String,
-    whole_body: bool,
+pub struct Refusal {
+    pub labels: Option<Labels>,
+    pub timestamps: Vec<i64>,
+    /// None when they cannot be resolved.
+    pub untold: Option<Vec<String>>,
+    pub reason: String,
+    pub whole_body: bool,
 }
 
-fn ours(bytes: &[u8]) -> Result<Content, WireError> {
+pub fn ours(bytes: &[u8]) -> Result<Content, WireError> {
     let record = Record::parse(bytes)?;
     let series = record.series().map(|series| {
         let samples: Vec<_> = series.samples_with_start().map(|(s, start)| (s.v.to_bits(), s.t.0, start)).collect();
@@ -46,6 +48,7 @@ fn ours(bytes: &[u8]) -> Result<Content, WireError> {
     let refusals = record.refusals().map(|refusal| Refusal {
         labels: refusal.labels().ok(),
         timestamps: refusal.timestamps().map(|t| t.0).collect(),
+        untold: refusal.untold().ok().map(|names| names.into_iter().map(String::from).collect()),
         reason: refusal.reason().to_owned(),
         whole_body: refusal.is_whole_body(),
     });
@@ -73,8 +76,12 @@ fn theirs(bytes: &[u8]) -> Option<Content> {
     let refusals = record.refusals.iter().map(|refusal| Refusal {
         labels: labels(&refusal.labels_refs),
         timestamps: refusal.timestamps.clone(),
+        untold: Some(&refusal.untold_refs)
+            .filter(|_| symbols.first().is_none_or(String::is_empty))
+            .and_then(|references| references.iter().map(|at| symbols.get(*at as usize).cloned()).collect()),
         reason: refusal.reason.clone(),
-        whole_body: refusal.labels_refs.is_empty() && refusal.timestamps.is_empty(),
+        whole_body: [&refusal.labels_refs, &refusal.untold_refs].iter().all(|references| references.is_empty())
+            && refusal.timestamps.is_empty(),
     });
     let (series, refusals) = (series.collect(), refusals.collect());
     Some(Content { tenant: record.tenant.clone(), sender: record.sender.clone(), series, refusals })
@@ -93,7 +100,7 @@ fn stricter(problem: &Problem) -> bool {
 }
 
 #[track_caller]
-fn check(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     match (theirs(bytes), ours(bytes)) {
         (Some(theirs), Ok(ours)) => assert_eq!(ours, theirs, "{bytes:x?}"),
         (Some(_), Err(error)) => assert!(stricter(error.problem()), "{error}: {bytes:x?}"),
@@ -118,9 +125,10 @@ fn record() -> impl Strategy<Value = (Vec<Field>, Vec<Field>)> {
     let times = || {
         prop::collection::vec(super::time().prop_map(|t| t as u64), 0..4).prop_map(|times| vec![(2, Value::Packed(times))])
     };
+    let names = |symbols: u64| prop::collection::vec(0..symbols, 0..3).prop_map(|names| vec![(4, Value::Packed(names))]);
     let refusal = move |symbols| {
-        (references(symbols), times(), scalar(3, bytes_of(super::text())))
-            .prop_map(|(refs, times, reason)| [refs, times, reason].concat())
+        (references(symbols), times(), scalar(3, bytes_of(super::text())), names(symbols))
+            .prop_map(|(refs, times, reason, untold)| [refs, times, reason, untold].concat())
     };
     prop::collection::vec(super::text(), 0..150).prop_flat_map(move |texts| {
         let symbols: Vec<Field> = std::iter::once("").chain(texts.iter().map(String::as_str)).map(|t| text(4, t)).collect();
@@ -128,7 +136,7 @@ fn record() -> impl Strategy<Value = (Vec<Field>, Vec<Field>)> {
         let head = (scalar(101, bytes_of(super::text())), scalar(102, bytes_of(super::text())));
         let rest = (head, repeated(5, series(count), 4), repeated(103, refusal(count), 2));
         let rest = rest.prop_map(|((tenant, sender), series, refusals)| {
-            [vec![(100, Value::Varint(1))], tenant, sender, series, refusals].concat()
+            [vec![(100, Value::Varint(2))], tenant, sender, series, refusals].concat()
         });
         (Just(symbols), rest)
     })
@@ -204,7 +212,7 @@ fn remote_write_2_reads_the_same(record: &[u8], series: &[(Labels, Vec<(Sample, 
     assert!(matches!(request.next_series(), Ok(None)));
 }
 
-fn example() -> Vec<(Labels, Vec<Sample>)> {
+pub fn example() -> Vec<(Labels, Vec<Sample>)> {
     let sample = |t, v| Sample { t: Timestamp(t), v };
     vec![
         (Labels::from_pairs([("__name__", "up"), ("job", "node")]), vec![sample(1_700_000_000_000, 1.0)]),
@@ -226,8 +234,9 @@ fn a_record_is_these_bytes_for_ever() {
     }
     let same = writer.finish(&table).unwrap();
     assert_eq!(same, encode_record("t", "s", &example()), "both writers write the same");
-    writer.refusal(last.as_ref().and_then(|labels| labels.ids(&table)), &[1_700_000_000_000, -1], "late");
-    writer.refusal(None, &[], "body-malformed");
+    let labels = last.as_ref().unwrap().ids(&table).unwrap();
+    writer.refusal(&RefusedSeries { labels, timestamps: &[1_700_000_000_000, -1], reason: "late", untold: &[] });
+    writer.refusal(&RefusedSeries { reason: "body-malformed", ..RefusedSeries::default() });
     let refusals = writer.finish(&table).unwrap();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(hex(&same), GOLDEN_SERIES);
@@ -240,12 +249,14 @@ fn a_record_is_these_bytes_for_ever() {
             Refusal {
                 labels: Some(example()[1].0.clone()),
                 timestamps: vec![1_700_000_000_000, -1],
+                untold: Some(vec![]),
                 reason: "late".to_owned(),
                 whole_body: false
             },
             Refusal {
                 labels: Some(Labels::EMPTY),
                 timestamps: vec![],
+                untold: Some(vec![]),
                 reason: "body-malformed".to_owned(),
                 whole_body: true
             },
@@ -272,7 +283,7 @@ fn what_is_not_ours_is_refused_by_name() {
     let problem = |fields: &[Field]| ours(&Layout(0).encode(fields)).unwrap_err().problem().clone();
     let format = |version| (100, Value::Varint(version));
     assert_eq!(problem(&[]), Problem::FormatMissing);
-    assert_eq!(problem(&[format(2), (5, Value::Varint(1))]), Problem::FormatNewer { found: 2, known: 1 });
+    assert_eq!(problem(&[format(3), (5, Value::Varint(1))]), Problem::FormatNewer { found: 3, known: 2 });
     assert_eq!(problem(&[format(1), (5, Value::Message(vec![]))]), Problem::SeriesIdMissing);
     let short = (5, Value::Message(vec![(100, Value::Bytes(vec![1; 15]))]));
     assert_eq!(problem(&[format(1), short]), Problem::SeriesIdLength { len: 15 });
@@ -298,32 +309,4 @@ fn labels_that_cannot_be_resolved_are_an_error_of_their_own() {
     assert_eq!(labels(&[text(4, "x"), series(&[0, 0])]), Err(Problem::FirstSymbolNotEmpty));
     let not_text = (4, Value::Bytes(vec![0xff]));
     assert_eq!(labels(&[text(4, ""), not_text, series(&[0, 0])]), Err(Problem::NotUtf8));
-}
-
-#[test]
-fn labels_of_another_table_are_never_written() {
-    let (small, large) = (SymbolTable::new(1 << 20), SymbolTable::new(1 << 20));
-    large.intern("something first").unwrap();
-    let (labels, samples) = &example()[0];
-    let interned = large.intern_labels(labels).unwrap();
-    assert_eq!(interned.ids(&small), None);
-    let mut writer = RecordWriter::new();
-    writer.series(labels.series_id(""), interned.ids(&large).unwrap(), samples, None);
-    assert_eq!(*writer.finish(&small).unwrap_err().problem(), Problem::SymbolForeign);
-    writer.series(labels.series_id(""), interned.ids(&large).unwrap(), samples, None);
-    assert_eq!(ours(&writer.finish(&large).unwrap()).unwrap().series[0].labels.as_ref(), Some(labels));
-}
-
-#[test]
-fn what_was_begun_and_not_finished_leaves_no_trace() {
-    let table = SymbolTable::new(1 << 20);
-    let (labels, samples) = &example()[0];
-    let interned = table.intern_labels(labels).unwrap();
-    let mut writer = RecordWriter::new();
-    writer.begin("a", "b");
-    writer.series(labels.series_id("a"), interned.ids(&table).unwrap(), samples, None);
-    writer.refusal(None, &[], "late");
-    writer.begin("c", "d");
-    assert!(writer.is_empty());
-    assert_eq!(writer.finish(&table).unwrap(), encode_record("c", "d", &[]));
 }

@@ -3,7 +3,7 @@
 use prefold::model::{Labels, STALE_NAN, Sample, Timestamp};
 use prefold::wire::proto::remote_write_v1 as proto;
 use prefold::wire::remote_write_v1::{LabelBlock, Request, decode_labels, encode};
-use prefold::wire::{LABELS_PER_SERIES_MAX, Problem, SAMPLES_PER_SERIES_MAX, WireError};
+use prefold::wire::{Histograms, LABELS_PER_SERIES_MAX, Problem, SAMPLES_PER_SERIES_MAX, WireError};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -22,7 +22,7 @@ struct Series {
     labels: Vec<(String, String)>,
     samples: Vec<(u64, i64)>,
     exemplars: usize,
-    histograms: usize,
+    histograms: Histograms,
 }
 
 fn ours(bytes: &[u8]) -> Result<Content, WireError> {
@@ -50,7 +50,7 @@ fn theirs(bytes: &[u8]) -> Option<Content> {
         labels: series.labels.into_iter().map(|label| (label.name, label.value)).collect(),
         samples: series.samples.iter().map(|sample| (sample.value.to_bits(), sample.timestamp)).collect(),
         exemplars: series.exemplars.len(),
-        histograms: series.histograms.len(),
+        histograms: super::histograms(series.histograms.iter().map(|histogram| histogram.timestamp)),
     });
     Some(Content { series: series.collect(), metadata: request.metadata.len() })
 }

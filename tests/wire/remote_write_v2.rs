@@ -3,7 +3,7 @@
 use prefold::model::{Labels, STALE_NAN, Sample, Timestamp};
 use prefold::wire::proto::remote_write_v2 as proto;
 use prefold::wire::remote_write_v2::{Request, encode};
-use prefold::wire::{LABELS_PER_SERIES_MAX, Problem, SYMBOLS_MAX, WireError};
+use prefold::wire::{Histograms, LABELS_PER_SERIES_MAX, Problem, SYMBOLS_MAX, WireError};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -16,7 +16,7 @@ struct Series {
     /// Value, time, start.
     samples: Vec<(u64, i64, i64)>,
     exemplars: usize,
-    histograms: usize,
+    histograms: Histograms,
 }
 
 type Content = (Vec<String>, Vec<Series>);
@@ -47,7 +47,7 @@ fn theirs(bytes: &[u8]) -> Option<Content> {
         references: series.labels_refs,
         samples: series.samples.iter().map(|s| (s.value.to_bits(), s.timestamp, s.start_timestamp)).collect(),
         exemplars: series.exemplars.len(),
-        histograms: series.histograms.len(),
+        histograms: super::histograms(series.histograms.iter().map(|histogram| histogram.timestamp)),
     });
     Some((request.symbols, series.collect()))
 }

@@ -1,6 +1,6 @@
 //! The mean of the values; a view keeps their sum and their number.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static AVG: Aggregation = Aggregation {
@@ -11,6 +11,7 @@ pub static AVG: Aggregation = Aggregation {
     fields: &["sum", "count"],
     store: |p| [p.slots[0] + p.slots[1], p.slots[2]],
     finish: |p| (p.slots[0] + p.slots[1]) / p.slots[2],
+    histograms: HistogramsInGroup::NotMixed,
     answers: &[
         ("avg", RollUp::Ratio { numerator: 0, denominator: 1 }),
         ("sum", RollUp::Field { aggregation: "sum", field: 0 }),

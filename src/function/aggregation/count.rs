@@ -1,6 +1,6 @@
 //! The number of series that have a value, NaN included.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static COUNT: Aggregation = Aggregation {
@@ -11,5 +11,6 @@ pub static COUNT: Aggregation = Aggregation {
     fields: &["count"],
     store: |p| [p.slots[0], 0.0],
     finish: |p| p.slots[0],
+    histograms: HistogramsInGroup::Counted,
     answers: &[("count", RollUp::Field { aggregation: "sum", field: 0 })],
 };

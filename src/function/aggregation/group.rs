@@ -1,6 +1,6 @@
 //! One for every group that has a series.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static GROUP: Aggregation = Aggregation {
@@ -11,5 +11,6 @@ pub static GROUP: Aggregation = Aggregation {
     fields: &["group"],
     store: |_| [1.0, 0.0],
     finish: |_| 1.0,
+    histograms: HistogramsInGroup::Counted,
     answers: &[("group", RollUp::Field { aggregation: "group", field: 0 })],
 };

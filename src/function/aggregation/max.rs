@@ -1,6 +1,6 @@
 //! The greatest value; NaN only when all are.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static MAX: Aggregation = Aggregation {
@@ -11,5 +11,6 @@ pub static MAX: Aggregation = Aggregation {
     fields: &["max"],
     store: |p| [p.slots[0], 0.0],
     finish: |p| p.slots[0],
+    histograms: HistogramsInGroup::Ignored,
     answers: &[("max", RollUp::Field { aggregation: "max", field: 0 })],
 };

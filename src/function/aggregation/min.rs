@@ -1,6 +1,6 @@
 //! The least value; NaN only when all are.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static MIN: Aggregation = Aggregation {
@@ -11,5 +11,6 @@ pub static MIN: Aggregation = Aggregation {
     fields: &["min"],
     store: |p| [p.slots[0], 0.0],
     finish: |p| p.slots[0],
+    histograms: HistogramsInGroup::Ignored,
     answers: &[("min", RollUp::Field { aggregation: "min", field: 0 })],
 };

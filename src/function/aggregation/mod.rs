@@ -19,6 +19,17 @@ pub enum RollUp {
     Ratio { numerator: u8, denominator: u8 },
 }
 
+/// What an aggregation makes of native histograms among the values of a group. The stream never meets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistogramsInGroup {
+    /// They count like any value.
+    Counted,
+    /// They are passed over.
+    Ignored,
+    /// They are aggregated, but not together with floats.
+    NotMixed,
+}
+
 /// A registry entry.
 pub struct Aggregation {
     pub name: &'static str,
@@ -33,6 +44,7 @@ pub struct Aggregation {
     pub store: fn(&Partial) -> [f64; FIELDS_MAX],
     /// The value of a finished partial.
     pub finish: fn(&Partial) -> f64,
+    pub histograms: HistogramsInGroup,
     /// Which aggregations a view of this one answers, and how. Its own name is among them.
     pub answers: &'static [(&'static str, RollUp)],
 }

@@ -1,6 +1,6 @@
 //! The compensated sum of the values.
 
-use super::{Aggregation, RollUp};
+use super::{Aggregation, HistogramsInGroup, RollUp};
 use crate::function::partial;
 
 pub static SUM: Aggregation = Aggregation {
@@ -11,5 +11,6 @@ pub static SUM: Aggregation = Aggregation {
     fields: &["sum"],
     store: |p| [p.slots[0] + p.slots[1], 0.0],
     finish: |p| p.slots[0] + p.slots[1],
+    histograms: HistogramsInGroup::NotMixed,
     answers: &[("sum", RollUp::Field { aggregation: "sum", field: 0 })],
 };

@@ -1,7 +1,7 @@
 //! A gauge's change per second, by the least squares line through the window.
 
-use super::RangeFunction;
 use super::regression::regression;
+use super::{HistogramsInWindow, RangeFunction};
 use crate::model::Sample;
 
 pub static DERIV: RangeFunction = RangeFunction {
@@ -9,6 +9,8 @@ pub static DERIV: RangeFunction = RangeFunction {
     doc: "A gauge's change per second, by the least squares line through the window.",
     version: 1,
     eval: |samples, _| slope(samples),
+    parameters: &[],
+    histograms: HistogramsInWindow::Ignored,
     counter: false,
     keeps_metric_name: false,
     scaled_from: None,

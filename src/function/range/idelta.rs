@@ -1,6 +1,6 @@
 //! A gauge's difference between the window's last two samples.
 
-use super::RangeFunction;
+use super::{HistogramsInWindow, RangeFunction};
 use crate::model::Sample;
 
 pub static IDELTA: RangeFunction = RangeFunction {
@@ -8,6 +8,8 @@ pub static IDELTA: RangeFunction = RangeFunction {
     doc: "A gauge's difference between the window's last two samples.",
     version: 1,
     eval: |samples, _| last_difference(samples),
+    parameters: &[],
+    histograms: HistogramsInWindow::LastTwo,
     counter: false,
     keeps_metric_name: false,
     scaled_from: None,

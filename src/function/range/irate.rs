@@ -1,6 +1,6 @@
 //! A counter's per-second increase between the window's last two samples.
 
-use super::RangeFunction;
+use super::{HistogramsInWindow, RangeFunction};
 use crate::model::Sample;
 
 pub static IRATE: RangeFunction = RangeFunction {
@@ -8,6 +8,8 @@ pub static IRATE: RangeFunction = RangeFunction {
     doc: "A counter's per-second increase between the window's last two samples.",
     version: 1,
     eval: |samples, _| irate(samples),
+    parameters: &[],
+    histograms: HistogramsInWindow::LastTwo,
     counter: true,
     keeps_metric_name: false,
     scaled_from: None,

@@ -1,6 +1,6 @@
 //! The median distance of the values from their median; NaN when any value is.
 
-use super::RangeFunction;
+use super::{HistogramsInWindow, RangeFunction};
 use crate::function::quantile::quantile;
 use crate::model::Sample;
 
@@ -9,6 +9,8 @@ pub static MAD_OVER_TIME: RangeFunction = RangeFunction {
     doc: "The median distance of the values from their median; NaN when any value is.",
     version: 1,
     eval: |samples, _| Some(median_deviation(samples)),
+    parameters: &[],
+    histograms: HistogramsInWindow::Ignored,
     counter: false,
     keeps_metric_name: false,
     scaled_from: None,

@@ -1,7 +1,7 @@
 //! Functions over the samples of one series in one window.
 //!
 //! An entry's `eval` sees the window's samples in time order, staleness markers removed, at least one of them. The stream
-//! calls it at grid points, the query engine at the steps of a query.
+//! calls it at grid points, the query engine at the steps of a query. Some take parameters as well, which no view keeps yet.
 
 mod avg_over_time;
 mod best;
@@ -9,6 +9,7 @@ mod changes;
 mod count_over_time;
 mod delta;
 mod deriv;
+mod double_exponential_smoothing;
 mod extrapolated;
 mod first_over_time;
 mod idelta;
@@ -19,7 +20,9 @@ mod mad_over_time;
 mod max_over_time;
 mod min_over_time;
 mod pairs;
+mod predict_linear;
 mod present_over_time;
+mod quantile_over_time;
 mod rate;
 mod regression;
 mod resets;
@@ -32,10 +35,53 @@ mod ts_of_max_over_time;
 mod ts_of_min_over_time;
 mod variance;
 
-pub use regression::regression;
-
-use crate::model::Sample;
 use crate::model::window::Window;
+use crate::model::{Sample, Timestamp};
+
+/// What a function is evaluated at, beside the samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    pub window: Window,
+    /// The grid point or step: the window's end, but for `offset` and `@`.
+    pub time: Timestamp,
+    /// The values of the parameters, in the order in which a call has them.
+    pub parameters: &'a [f64],
+}
+
+impl Moment<'_> {
+    /// The end of a window, for a function without parameters.
+    pub fn end_of(window: Window) -> Moment<'static> {
+        Moment { window, time: window.end, parameters: &[] }
+    }
+}
+
+/// What a parameter may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    Number,
+    /// From 0 to 1; anything else is answered with a warning.
+    Quantile,
+    /// More than 0 and less than 1; anything else is an error.
+    Factor {
+        name: &'static str,
+        short: &'static str,
+    },
+}
+
+/// What a function makes of native histograms in a window. The stream never meets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistogramsInWindow {
+    /// They are passed over.
+    Ignored,
+    /// They count like any sample: the function looks at no value, or gives one as it is.
+    Counted,
+    /// A window that mixes them with floats has no value; of them alone there is one from `least` on.
+    NotMixed { least: usize },
+    /// Only the last two samples count, and have a value when they are of a kind.
+    LastTwo,
+    /// Each two neighbours count; of two kinds they differ.
+    Neighbours,
+}
 
 /// A registry entry.
 pub struct RangeFunction {
@@ -45,7 +91,10 @@ pub struct RangeFunction {
     /// Part of a view's identity; raised when a value would change.
     pub version: u8,
     /// The value over a window's samples; `None` when it has none.
-    pub eval: fn(&[Sample], Window) -> Option<f64>,
+    pub eval: fn(&[Sample], &Moment<'_>) -> Option<f64>,
+    /// The scalars that a call has beside the range vector.
+    pub parameters: &'static [Parameter],
+    pub histograms: HistogramsInWindow,
     /// Expects a counter: a name without one of the counter suffixes earns an info annotation.
     pub counter: bool,
     /// Whether the metric's name survives.
@@ -83,9 +132,12 @@ pub static RANGE_FUNCTIONS: &[&RangeFunction] = &[
 pub static OTHER_RANGE_FUNCTIONS: &[&RangeFunction] = &[
     &changes::CHANGES,
     &deriv::DERIV,
+    &double_exponential_smoothing::DOUBLE_EXPONENTIAL_SMOOTHING,
     &first_over_time::FIRST_OVER_TIME,
     &idelta::IDELTA,
     &mad_over_time::MAD_OVER_TIME,
+    &predict_linear::PREDICT_LINEAR,
+    &quantile_over_time::QUANTILE_OVER_TIME,
     &resets::RESETS,
     &stddev_over_time::STDDEV_OVER_TIME,
     &stdvar_over_time::STDVAR_OVER_TIME,
@@ -119,6 +171,7 @@ mod tests {
         assert_eq!(names.len(), all().count());
         for entry in all() {
             assert!(!entry.doc.is_empty() && entry.name == entry.name.to_lowercase());
+            assert!(entry.parameters.is_empty() || range_function(entry.name).is_none(), "{}: a view has none", entry.name);
             if let Some((from, _)) = entry.scaled_from {
                 let back = range_function(from).unwrap().scaled_from;
                 assert_eq!(back.map(|(name, _)| name), Some(entry.name));
@@ -128,8 +181,14 @@ mod tests {
 
     #[track_caller]
     fn check(function: &str, points: &[(i64, f64)], expected: Option<f64>) {
+        check_with(function, &[], points, expected);
+    }
+
+    #[track_caller]
+    fn check_with(function: &str, parameters: &[f64], points: &[(i64, f64)], expected: Option<f64>) {
+        let moment = Moment { parameters, ..Moment::end_of(Window::new(Timestamp(60_000), 60_000)) };
         let samples: Vec<Sample> = points.iter().map(|(t, v)| Sample { t: Timestamp(t * 1000), v: *v }).collect();
-        let value = (window_function(function).unwrap().eval)(&samples, Window::new(Timestamp(60_000), 60_000));
+        let value = (window_function(function).unwrap().eval)(&samples, &moment);
         let equal = match (value, expected) {
             (Some(a), Some(b)) => a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() < 1e-12,
             (a, b) => a == b,
@@ -175,5 +234,16 @@ mod tests {
         check("ts_of_last_over_time", &[(1, 4.0), (2, nan)], Some(2.0));
         check("ts_of_max_over_time", &[(1, nan), (2, 3.0), (3, 3.0), (4, 1.0), (5, nan)], Some(3.0));
         check("ts_of_min_over_time", &[(1, nan), (2, 3.0), (3, 3.0), (4, 9.0), (5, nan)], Some(3.0));
+    }
+
+    #[test]
+    fn values_that_depend_on_parameters() {
+        check_with("predict_linear", &[10.0], &[(10, 5.0), (20, 25.0), (30, 45.0)], Some(125.0)); // from the moment on
+        check_with("predict_linear", &[10.0], &[(10, 5.0)], None);
+        check_with("quantile_over_time", &[0.25], &[(1, 5.0), (2, 1.0), (3, 3.0)], Some(2.0));
+        check_with("quantile_over_time", &[2.0], &[(1, 5.0)], Some(f64::INFINITY));
+        check_with("double_exponential_smoothing", &[0.5, 0.5], &[(1, 1.0), (2, 2.0), (3, 3.0)], Some(3.0));
+        check_with("double_exponential_smoothing", &[0.5, 0.5], &[(1, 1.0), (2, 3.0), (3, 3.0)], Some(4.0));
+        check_with("double_exponential_smoothing", &[0.5, 0.5], &[(1, 1.0)], None);
     }
 }

@@ -1,6 +1,6 @@
 //! The compensated sum of the values in the window.
 
-use super::RangeFunction;
+use super::{HistogramsInWindow, RangeFunction};
 use crate::function::kahan::KahanSum;
 use crate::model::Sample;
 
@@ -9,6 +9,8 @@ pub static SUM_OVER_TIME: RangeFunction = RangeFunction {
     doc: "The compensated sum of the values in the window.",
     version: 1,
     eval: |samples, _| Some(sum(samples)),
+    parameters: &[],
+    histograms: HistogramsInWindow::NotMixed { least: 1 },
     counter: false,
     keeps_metric_name: false,
     scaled_from: None,

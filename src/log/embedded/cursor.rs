@@ -3,7 +3,7 @@
 use std::io;
 
 use super::disk::{JournalFile, read_fully};
-use super::frame::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader};
+use super::frame_header::{BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader};
 use crate::log::LogRecord;
 
 /// How much is read from the file at once, if frames are smaller.

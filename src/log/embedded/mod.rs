@@ -13,6 +13,7 @@ mod disk;
 mod error;
 mod format;
 mod frame;
+mod frame_header;
 mod journal;
 mod log_time;
 mod options;

@@ -68,7 +68,9 @@ impl Keeper {
         }
         self.commit(group.as_ref());
         // Brokers that do not answer must not keep us from closing.
-        group.map(|group| drop(group.poll(LAST_COMMIT)));
+        if let Some(group) = group {
+            drop(group.poll(LAST_COMMIT));
+        }
     }
 
     /// Tells Kafka how far we are. Nothing of ours reads it: what fails is tried again with the next positions.

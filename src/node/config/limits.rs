@@ -18,7 +18,7 @@ pub struct LimitsConfig {
     /// Bytes of a label's value. Default 16384.
     #[schemars(range(min = 1))]
     pub label_value_bytes_max: usize,
-    /// Senders that may write between two starts; the names are theirs to choose, and all are remembered. Default 10000.
+    /// Senders that may write beside those of the commit; one that has been idle for an hour makes room. Default 10000.
     #[schemars(range(min = 1, max = 100000))]
     pub senders_max: usize,
     /// Samples that one query holds at once. Default 50000000.

@@ -74,6 +74,7 @@ mod tests {
             Uncover { view: ViewId(1), reason: *reason, from: Timestamp(*from), to }
         });
         ViewState {
+            begun: Some(Timestamp(0)),
             covered_from: Some(Timestamp(0)),
             final_to: Some(Timestamp(final_to)),
             step_ms: 1000,

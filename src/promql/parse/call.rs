@@ -5,7 +5,7 @@ use super::super::expr::{Aggregate, Expr, ExprKind, Grouping, SourceRange, Value
 use super::super::signature::{AGGREGATIONS_WITH_PARAM, signature};
 use super::super::token::{Keyword, Token, TokenKind};
 use super::literal::quoted;
-use super::{Node, Parsed, Parser};
+use super::{Node, Parsed, Parser, begins_expression};
 
 /// Arguments, their types and the depth of the deepest.
 #[derive(Default)]
@@ -22,6 +22,8 @@ impl Parser<'_> {
         self.call_of(name, arguments)
     }
 
+    /// The parenthesis that closes the call has not been taken: what stands behind it does not come into an error about the
+    /// name.
     #[inline(never)]
     fn call_of(&mut self, name: Token, arguments: Arguments) -> Parsed<Node> {
         let function = self.slice(name);
@@ -29,12 +31,14 @@ impl Parser<'_> {
             let source = SourceRange { start: name.start, end: name.end };
             return self.fail(source, format!("unknown function with name {}", quoted(function)));
         };
+        self.advance()?;
         let source = SourceRange { start: name.start, end: self.last_end };
         self.note_type_error(check_call(signature, &arguments.exprs, &arguments.types, source));
         let kind = ExprKind::Call { function: function.into(), args: arguments.exprs };
         self.node(kind, name.start, signature.returns, arguments.depth)
     }
 
+    /// All up to the parenthesis that closes them.
     fn arguments(&mut self, of_info: bool) -> Parsed<Arguments> {
         self.expect(TokenKind::LeftParen, "", "")?;
         let mut arguments = Arguments::default();
@@ -42,7 +46,6 @@ impl Parser<'_> {
             let node = if of_info && arguments.exprs.len() == 1 { self.info_labels()? } else { self.expression(0)? };
             self.argument(&mut arguments, node)?;
         }
-        self.advance()?;
         Ok(arguments)
     }
 
@@ -56,7 +59,7 @@ impl Parser<'_> {
             return Ok(());
         }
         let comma = self.expect(TokenKind::Comma, "", "")?;
-        if self.token.kind == TokenKind::RightParen {
+        if !begins_expression(self.token.kind) {
             let source = SourceRange { start: comma.start, end: comma.end };
             return self.fail(source, "trailing commas not allowed in function call args");
         }
@@ -85,6 +88,7 @@ impl Parser<'_> {
         }
         self.aggregations += 1;
         let arguments = self.arguments(false)?;
+        self.advance()?;
         self.aggregations -= 1;
         self.aggregate_of(op, before, arguments)
     }

@@ -299,6 +299,15 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// What may stand where an operand is expected.
+fn begins_expression(kind: TokenKind) -> bool {
+    match kind {
+        TokenKind::Number | TokenKind::Duration | TokenKind::String | TokenKind::LeftParen | TokenKind::LeftBrace => true,
+        TokenKind::Operator(op) => op.is_set() || matches!(op, BinaryOp::Add | BinaryOp::Sub),
+        kind => names_metric(kind),
+    }
+}
+
 /// Words that may stand for a metric where an operand is expected, keywords among them.
 fn names_metric(kind: TokenKind) -> bool {
     match kind {

@@ -96,8 +96,12 @@ fn errors_say_what_and_where() {
     for (text, error) in [
         ("", "1:1: parse error: no expression found in input"),
         ("a +\n  *b", "2:3: parse error: unexpected <op:*>"),
+        ("tan(t(ig)", "1:5: parse error: unknown function with name \"t\""),
+        ("atan(t(ig", "1:10: parse error: unclosed left parenthesis"),
+        ("clamp(a, == b)", "1:8: parse error: trailing commas not allowed in function call args"),
+        ("clamp(a, 1", "1:11: parse error: unclosed left parenthesis"),
         ("sum(a b)", "1:7: parse error: unexpected identifier \"b\" in aggregation"),
-        ("foo)", "1:4: parse error: unexpected right parenthesis ')'"),
+        ("foo)", "1:5: parse error: unexpected right parenthesis ')'"),
         ("x{a=~'('}", "1:3: parse error: bad regular expression \"(\": unclosed group"),
         (
             "up{job='a' or job='b'}",

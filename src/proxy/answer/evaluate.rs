@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::request::Asked;
+use super::request::{Asked, Range};
 use super::steps::StepPlan;
 use crate::model::Timestamp;
 use crate::plan::Catalog;
@@ -17,9 +17,11 @@ use crate::query::{EvalOptions, Evaluated, MatrixSeries, QueryError, QueryErrorK
 pub(super) type Parts = (Vec<Vec<MatrixSeries>>, Notes);
 
 impl Asked<'_> {
-    pub async fn evaluate_range(&self, plan: &StepPlan, edge: EdgePoints) -> Result<Parts, QueryError> {
+    /// Evaluates the stretches; that they are only a part of `range` shows in no value.
+    pub async fn evaluate_range(&self, range: Range, plan: &StepPlan, edge: EdgePoints) -> Result<Parts, QueryError> {
         let (expr, served) = (self.outcome.expr.clone(), plan.served.clone());
         let evaluate = move |source: &ViewSource, options: &EvalOptions| {
+            let options = &EvalOptions { whole_range: Some((range.start, range.end)), ..options.clone() };
             let (mut parts, mut notes) = (Vec::new(), Notes::default());
             for stretch in &served {
                 let evaluated = crate::query::range(&expr, stretch.start, stretch.end, stretch.step_ms, source, options)?;
@@ -83,7 +85,8 @@ impl Asked<'_> {
         let mut limits = self.proxy.options.limits.clone();
         limits.deadline = Some(self.deadline);
         limits.cancel = Some(cancel);
-        EvalOptions { query: self.query.clone(), limits, ..EvalOptions::default() }
+        let (query, non_counters) = (self.query.clone(), self.non_counters.clone());
+        EvalOptions { query, limits, non_counters, ..EvalOptions::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Query and query_range: rewritten where views answer exactly, forwarded as they came where not.
 
 mod evaluate;
+mod records;
 mod request;
 mod steps;
 
@@ -36,7 +37,7 @@ pub(super) async fn range(proxy: &Arc<Proxy>, incoming: &Incoming, params: &Para
     let began = Instant::now();
     let range = match range_params(proxy, params) {
         Ok(range) => range,
-        Err(message) => return json::bad_data(&message),
+        Err(early) => return early.answer(proxy, incoming, began).await,
     };
     let time = QueryTime::Range { start: range.start, end: range.end, step_ms: range.step_ms };
     let asked = match Asked::new(proxy, incoming, params, (time, range), began) {
@@ -53,13 +54,21 @@ pub(super) async fn instant(proxy: &Arc<Proxy>, incoming: &Incoming, params: &Pa
     let began = Instant::now();
     let at = match params.instant("time", proxy.clock.now()) {
         Ok(at) => at,
-        Err(message) => return json::bad_data(&message),
+        Err(message) => return Early::wrong(proxy, message).answer(proxy, incoming, began).await,
     };
     let asked = match Asked::new(proxy, incoming, params, (QueryTime::Instant(at), Range::instant(at)), began) {
         Ok(asked) => asked,
         Err(early) => return early.answer(proxy, incoming, began).await,
     };
     let (response, how) = asked.instant(at).await;
+    proxy.counters.answered(how, began.elapsed());
+    response
+}
+
+/// A query whose sender wants upstream's own answer.
+pub(super) async fn untouched(proxy: &Proxy, incoming: &Incoming) -> Response {
+    let began = Instant::now();
+    let (response, how) = forward(proxy, incoming, &[], "rewriting is off for this request").await;
     proxy.counters.answered(how, began.elapsed());
     response
 }
@@ -74,11 +83,17 @@ pub(super) fn outcome(proxy: &Proxy, catalog: &Catalog, question: &Question<'_>)
     request::rewritten(proxy, catalog, question, range, at_the_edge)
 }
 
+/// Why upstream's part of an answer is not there.
+enum Missed {
+    /// The query's time was over.
+    TooLate,
+    Failed(String),
+}
+
 impl Early {
     async fn answer(self, proxy: &Arc<Proxy>, incoming: &Incoming, began: Instant) -> Response {
         let (response, how) = match self {
             Early::Forward(slug, why) => forward(proxy, incoming, &[slug], &why).await,
-            Early::Untouched => forward(proxy, incoming, &[], "rewriting is off for this request").await,
             Early::BadData(message) => (json::bad_data(&message), Answered::Refused),
         };
         proxy.counters.answered(how, began.elapsed());
@@ -93,9 +108,9 @@ impl Asked<'_> {
         }
         let (plan, edge) = self.planned(range).await;
         if self.is_forwarded(&plan) {
-            return self.forward(&[plan.reason()], "the steps asked for are not covered").await;
+            return self.forward_uncovered(&plan, "the steps asked for are not covered").await;
         }
-        let ours = self.evaluate_range(&plan, edge);
+        let ours = self.evaluate_range(range, &plan, edge);
         let theirs = self.ask_upstream(&plan.asked);
         let (ours, theirs) = futures_util::future::join(ours, theirs).await;
         let (mut parts, mut notes) = match ours {
@@ -104,18 +119,24 @@ impl Asked<'_> {
         };
         let theirs = match theirs {
             Ok(answers) => answers,
-            Err(failed) => return (failed, Answered::Refused),
+            Err(Missed::TooLate) => {
+                let message = "query timed out while upstream was asked for a part of it";
+                return (json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", message), Answered::Refused);
+            }
+            // Asked for all of it, upstream may have an answer, and if not, words of its own.
+            Err(Missed::Failed(why)) => {
+                let why = format!("the steps that are not covered cannot be had by themselves: {why}");
+                return self.forward_uncovered(&plan, &why).await;
+            }
         };
         for answer in theirs {
             parts.push(answer.series);
-            notes.warnings.extend(answer.warnings);
-            notes.infos.extend(answer.infos);
+            add(&mut notes.warnings, answer.warnings);
+            add(&mut notes.infos, answer.infos);
         }
         notes.warnings.extend(plan.warnings.iter().cloned());
+        notes.warnings.extend(records::warning(&self.outcome.records).filter(|_| !plan.asked.is_empty()));
         let mut series = stitch::merge(parts);
-        if !series.is_empty() {
-            self.add_infos(&mut notes);
-        }
         limit(&mut series, self.limit, &mut notes);
         self.named(json::success(&json::result(&Value::Matrix(series)), &notes), &plan)
     }
@@ -126,7 +147,7 @@ impl Asked<'_> {
         }
         let (plan, edge) = self.planned(Range::instant(at)).await;
         if self.is_forwarded(&plan) {
-            return self.forward(&[plan.reason()], "the instant asked for is not covered").await;
+            return self.forward_uncovered(&plan, "the instant asked for is not covered").await;
         }
         let evaluated = match self.evaluate_instant(at, &plan, edge).await {
             Ok(evaluated) => evaluated,
@@ -136,20 +157,9 @@ impl Asked<'_> {
         notes.warnings.extend(plan.warnings.iter().cloned());
         let mut value = evaluated.value;
         if let Value::Vector(points) = &mut value {
-            if !points.is_empty() {
-                self.add_infos(&mut notes);
-            }
             limit(points, self.limit, &mut notes);
         }
         self.named(json::success(&json::result(&value), &notes), &plan)
-    }
-
-    fn add_infos(&self, notes: &mut Notes) {
-        for info in &self.infos {
-            if !notes.infos.contains(info) {
-                notes.infos.push(info.clone());
-            }
-        }
     }
 
     /// The answer to a query that views do not answer as a whole.
@@ -174,11 +184,25 @@ impl Asked<'_> {
         forward(self.proxy, self.incoming, slugs, why).await
     }
 
-    /// What the engine does not know upstream may; any other failure is the answer.
+    /// To upstream because views may not be served; of recorded names it may know nothing.
+    async fn forward_uncovered(&self, plan: &StepPlan, why: &str) -> (Response, Answered) {
+        let (response, how) = self.forward(&[plan.reason()], why).await;
+        match records::warning(&self.outcome.records).filter(|_| self.proxy.upstream.is_some()) {
+            Some(warning) => (records::warned(response, &warning).await, how),
+            None => (response, how),
+        }
+    }
+
+    /// What the engine does not know upstream may, and it has other limits; any other failure is the answer.
     async fn failed(&self, error: &QueryError) -> (Response, Answered) {
-        match (&error.kind, &self.proxy.upstream) {
-            (QueryErrorKind::Unsupported(_), Some(_)) => self.forward(&["evaluation-unsupported"], &error.message).await,
-            _ => (json::query_error(error), Answered::Refused),
+        let slug = match &error.kind {
+            QueryErrorKind::Unsupported(_) => "evaluation-unsupported",
+            QueryErrorKind::TooLarge => "query-too-large",
+            _ => return (json::query_error(error), Answered::Refused),
+        };
+        match self.proxy.upstream {
+            Some(_) => self.forward(&[slug], &error.message).await,
+            None => (json::query_error(error), Answered::Refused),
         }
     }
 
@@ -227,8 +251,8 @@ impl Asked<'_> {
         self.proxy.edge.points(upstream, &wanted).await
     }
 
-    /// The query's own expression over steps that views may not answer; the answer to give when upstream has none.
-    async fn ask_upstream(&self, asked: &[Stretch]) -> Result<Vec<RangeAnswer>, Response> {
+    /// The query's own expression over steps that views may not answer.
+    async fn ask_upstream(&self, asked: &[Stretch]) -> Result<Vec<RangeAnswer>, Missed> {
         let Some(upstream) = &self.proxy.upstream else { return Ok(Vec::new()) };
         let path = self.incoming.path.split('?').next().unwrap_or_default();
         let asks = asked.iter().map(|stretch| {
@@ -236,11 +260,8 @@ impl Asked<'_> {
         });
         let answers = futures_util::future::try_join_all(asks);
         match tokio::time::timeout_at(self.deadline.into(), answers).await {
-            Ok(answers) => answers.map_err(|message| json::error(StatusCode::BAD_GATEWAY, "unavailable", &message)),
-            Err(_) => {
-                let message = "query timed out while upstream was asked for a part of it";
-                Err(json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", message))
-            }
+            Ok(answers) => answers.map_err(Missed::Failed),
+            Err(_) => Err(Missed::TooLate),
         }
     }
 
@@ -281,6 +302,15 @@ async fn forward(proxy: &Proxy, incoming: &Incoming, slugs: &[&'static str], why
         set_header(&mut response, "x-prefold-reason", &slugs.join(","));
     }
     (response, how)
+}
+
+/// Adds notes that are not there yet.
+fn add(notes: &mut Vec<String>, others: Vec<String>) {
+    for other in others {
+        if !notes.contains(&other) {
+            notes.push(other);
+        }
+    }
 }
 
 fn set_header(response: &mut Response, name: &'static str, value: &str) {

@@ -10,7 +10,7 @@ use crate::promql::{Expr, parse};
 use crate::proxy::Proxy;
 use crate::proxy::params::Params;
 use crate::proxy::upstream::Incoming;
-use crate::query::counter_infos;
+use crate::query::{NonCounter, non_counters};
 use crate::rewrite::{Outcome, QueryTime, Question, rewrite_preferring};
 
 /// A range query's instants; an instant query's single one.
@@ -34,23 +34,27 @@ impl Range {
 /// The instants of a range query.
 ///
 /// # Errors
-/// Prometheus' text for what is missing, wrong or too much.
-pub(super) fn range_params(proxy: &Proxy, params: &Params) -> Result<Range, String> {
+/// What is missing, wrong or too much.
+pub(super) fn range_params(proxy: &Proxy, params: &Params) -> Result<Range, Early> {
     for name in ["start", "end"] {
         if params.get(name).is_none_or(str::is_empty) {
-            return Err(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
+            let message = format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp");
+            return Err(Early::wrong(proxy, message));
         }
     }
-    let (start, end) = (params.instant("start", Timestamp(0))?, params.instant("end", Timestamp(0))?);
+    let instant = |name: &str| params.instant(name, Timestamp(0)).map_err(|message| Early::wrong(proxy, message));
+    let (start, end) = (instant("start")?, instant("end")?);
     if end < start {
-        return Err("invalid parameter \"end\": end timestamp must not be before start time".to_owned());
+        let message = "invalid parameter \"end\": end timestamp must not be before start time";
+        return Err(Early::wrong(proxy, message.to_owned()));
     }
-    let step_ms = params.step_ms("step")?;
+    let step_ms = params.step_ms("step").map_err(|message| Early::wrong(proxy, message))?;
     if (end - start) / step_ms > proxy.options.limits.steps_max as i64 {
-        return Err(format!(
-            "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
-            thousands(proxy.options.limits.steps_max)
-        ));
+        let steps_max = thousands(proxy.options.limits.steps_max);
+        let message = format!(
+            "exceeded maximum resolution of {steps_max} points per timeseries. Try decreasing the query resolution (?step=XX)"
+        );
+        return Err(Early::unless_upstream(proxy, "query-too-large", message));
     }
     Ok(Range { start, end, step_ms })
 }
@@ -63,8 +67,21 @@ fn thousands(n: usize) -> String {
 pub(super) enum Early {
     /// Not ours to understand: upstream's, with the slug of the reason.
     Forward(&'static str, String),
-    Untouched,
     BadData(String),
+}
+
+impl Early {
+    /// A parameter that cannot be read: upstream may read it otherwise, and if not, has words of its own.
+    pub fn wrong(proxy: &Proxy, message: String) -> Early {
+        Early::unless_upstream(proxy, "parameter-not-known", message)
+    }
+
+    fn unless_upstream(proxy: &Proxy, slug: &'static str, message: String) -> Early {
+        match proxy.upstream {
+            Some(_) => Early::Forward(slug, message),
+            None => Early::BadData(message),
+        }
+    }
 }
 
 /// A query that was understood, and what became of it.
@@ -73,8 +90,8 @@ pub(super) struct Asked<'a> {
     pub incoming: &'a Incoming,
     pub catalog: Arc<Catalog>,
     pub query: String,
-    /// What evaluating the original over samples would have noted and views cannot.
-    pub infos: Vec<String>,
+    /// What evaluating the original over samples notes, and views cannot.
+    pub non_counters: Vec<NonCounter>,
     pub outcome: Outcome,
     pub at_the_edge: AtTheEdge,
     pub limit: Option<usize>,
@@ -92,8 +109,8 @@ impl<'a> Asked<'a> {
         began: Instant,
     ) -> Result<Asked<'a>, Early> {
         let query = params.get("query").unwrap_or_default().to_owned();
-        let limit = params.limit().map_err(Early::BadData)?;
-        let timeout = params.timeout().map_err(Early::BadData)?;
+        let limit = params.limit().map_err(|message| Early::wrong(proxy, message))?;
+        let timeout = params.timeout().map_err(|message| Early::wrong(proxy, message))?;
         let original = judged(proxy, incoming, params, &query)?;
         let at_the_edge = at_the_edge(proxy, incoming, params);
         let catalog = proxy.catalog.load_full();
@@ -101,9 +118,9 @@ impl<'a> Asked<'a> {
         let evaluation_interval_ms = proxy.options.evaluation_interval_ms;
         let question = Question { expr: &original, tenant, time, evaluation_interval_ms };
         let outcome = rewritten(proxy, &catalog, &question, range, at_the_edge);
-        let infos = counter_infos(&original, &query);
+        let non_counters = non_counters(&original);
         let deadline = began + timeout.unwrap_or(Duration::MAX).min(proxy.options.query_timeout);
-        Ok(Asked { proxy, incoming, catalog, query, infos, outcome, at_the_edge, limit, deadline })
+        Ok(Asked { proxy, incoming, catalog, query, non_counters, outcome, at_the_edge, limit, deadline })
     }
 }
 
@@ -126,9 +143,6 @@ fn header<'a>(incoming: &'a Incoming, name: &str) -> Option<&'a str> {
 /// The query, if it is one that may be answered here.
 fn judged(proxy: &Proxy, incoming: &Incoming, params: &Params, query: &str) -> Result<Expr, Early> {
     let header = |name: &str| header(incoming, name);
-    if header("X-Prefold-Rewrite") == Some("off") || params.get("prefold_rewrite") == Some("off") {
-        return Err(Early::Untouched);
-    }
     let expr = match parse(query) {
         Ok(expr) => expr,
         Err(error) if proxy.upstream.is_none() => {

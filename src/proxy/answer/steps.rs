@@ -67,6 +67,8 @@ struct StepState {
     state: PointState,
     /// What is missing is not older than the edge.
     recent: bool,
+    /// Nor is the step that wants it.
+    step_recent: bool,
     /// What is missing lies in the past.
     begun: bool,
 }
@@ -116,7 +118,7 @@ impl<'a> Survey<'a> {
     }
 
     fn state(&self, reads: &[ViewRead], step: Timestamp) -> StepState {
-        let mut found = StepState { state: PointState::Served, recent: true, begun: true };
+        let mut found = StepState { state: PointState::Served, recent: true, step_recent: true, begun: true };
         for read in reads {
             let Some((from, to)) = read.grid_points(step) else { continue };
             let state = self.coverage(read.view).map_or(PointState::Uncovered, |covered| covered.between(from, to));
@@ -124,7 +126,9 @@ impl<'a> Survey<'a> {
             match state {
                 PointState::Served => {}
                 PointState::NotEmitted => {
-                    found.recent &= self.now - to <= self.edge_max_ms(read.view);
+                    let edge_max_ms = self.edge_max_ms(read.view);
+                    found.recent &= self.now - to <= edge_max_ms;
+                    found.step_recent &= self.now - step <= edge_max_ms;
                     found.begun &= to <= self.now;
                 }
                 PointState::Uncovered => return found,
@@ -143,7 +147,7 @@ impl<'a> Survey<'a> {
     fn place(&self, found: &StepState) -> Place {
         match (found.state, self.at_the_edge) {
             (PointState::Served, _) => Place::Served,
-            (PointState::NotEmitted, AtTheEdge::LeaveOut) if found.recent => Place::LeftOut,
+            (PointState::NotEmitted, AtTheEdge::LeaveOut) if found.recent && found.step_recent => Place::LeftOut,
             // There is nobody to ask: what is not there is left out, as by a database that has not got it.
             _ if self.proxy.upstream.is_none() => Place::LeftOut,
             (PointState::NotEmitted, AtTheEdge::PerView) if found.recent && found.begun => Place::Edge,

@@ -170,7 +170,10 @@ fn is_good(kept: &Kept, key: EdgeKey, view: &View, now: Timestamp) -> bool {
 }
 
 /// What upstream is asked for a stored field: fields are named after the aggregation that they are.
-fn expression(shape: &Shape, field: u8) -> Result<String, String> {
+///
+/// # Errors
+/// When there is no such field.
+pub fn expression(shape: &Shape, field: u8) -> Result<String, String> {
     let name = shape.aggregation.fields.get(usize::from(field)).copied().unwrap_or_default();
     let aggregation = aggregation(name).ok_or_else(|| format!("{name:?} is not an aggregation"))?;
     Ok(Shape { aggregation, ..shape.clone() }.to_string())

@@ -33,7 +33,10 @@ pub(super) struct MatrixData {
 #[derive(Deserialize)]
 struct MatrixOf {
     metric: BTreeMap<String, String>,
+    #[serde(default)]
     values: Vec<(f64, String)>,
+    #[serde(default)]
+    histograms: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -49,9 +52,12 @@ struct VectorOf {
 
 impl Answer<MatrixData> {
     /// # Errors
-    /// The value or time that is not one.
+    /// The value or time that is not one, or that there are native histograms.
     pub fn range(self) -> Result<RangeAnswer, String> {
         let series = self.data.result.into_iter().map(|series| {
+            if !series.histograms.is_empty() {
+                return Err("upstream's answer holds native histograms, which cannot be stitched".to_owned());
+            }
             let points = series.values.into_iter().map(sample).collect::<Result<_, String>>()?;
             Ok(MatrixSeries { labels: Arc::new(Labels::from_pairs(series.metric)), points })
         });
@@ -98,5 +104,15 @@ mod tests {
         assert_eq!(read, Ok(vec![(r#"{a="1"}"#.to_owned(), 1500, f64::INFINITY), ("{}".to_owned(), 2000, 0.25)]));
         assert!(vector(r#"[{"metric":{},"value":[1,"x"]}]"#).unwrap_err().contains("\"x\", which is no value"));
         assert!(vector(r#"[{"metric":{},"histogram":[1,{"count":"1"}]}]"#).is_err());
+        let matrix = |series: &str| {
+            let text = format!(r#"{{"data":{{"resultType":"matrix","result":[{{"metric":{{}},{series}}}]}}}}"#);
+            let answer: Answer<MatrixData> = serde_json::from_str(&text).unwrap();
+            answer.range().map(|answer| answer.series[0].points.len())
+        };
+        let (values, histograms) = (r#""values":[[1,"2"]]"#, r#""histograms":[[1,{"count":"1"}]]"#);
+        assert_eq!(matrix(values), Ok(1));
+        for series in [histograms.to_owned(), format!("{values},{histograms}")] {
+            assert!(matrix(&series).unwrap_err().contains("native histograms"));
+        }
     }
 }

@@ -3,11 +3,12 @@
 //! Which of several equal values is chosen follows from the heap Prometheus keeps, so the same heap is kept here.
 
 use super::{group_key, parameter};
-use crate::promql::Aggregate;
+use crate::promql::{Aggregate, SourceRange};
 use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
 use crate::query::go_text;
 use crate::query::grouping::group_rows;
+use crate::query::native::is_histogram;
 use crate::query::row::{ABSENT, Row};
 use crate::query::steps::Steps;
 
@@ -22,7 +23,12 @@ enum Choice {
 type Candidate = (f64, usize);
 
 /// The chosen series; an instant query gets them best first within each group.
-pub(super) fn choose(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+pub(super) fn choose(
+    evaluator: &mut Evaluator<'_>,
+    node: &Aggregate,
+    source: SourceRange,
+    steps: &Steps,
+) -> Result<Vec<Row>, QueryError> {
     let choice = match node.op.as_str() {
         "topk" => Choice::Top,
         "bottomk" => Choice::Bottom,
@@ -38,13 +44,20 @@ pub(super) fn choose(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &St
     let mut chosen: Vec<Option<Vec<f64>>> = vec![None; rows.len()];
     let mut order = Vec::new();
     let mut heap = Vec::new();
+    let mut ignored = false;
     for group in group_rows(&rows, group_key(&node.grouping)) {
         evaluator.check()?;
         for (step, k) in ks.iter().enumerate().filter(|(_, k)| **k >= 1.0) {
             let k = (*k as usize).min(rows.len());
             heap.clear();
-            let candidates = group.iter().map(|row| (rows[*row].values[step], *row)).filter(|(_, row)| rows[*row].has(step));
-            candidates.for_each(|candidate| offer(&mut heap, candidate, k, choice));
+            for row in group.iter().filter(|row| rows[**row].has(step)) {
+                let value = rows[*row].values[step];
+                if choice != Choice::First && is_histogram(value) {
+                    ignored = true;
+                    continue;
+                }
+                offer(&mut heap, (value, *row), k, choice);
+            }
             if steps.is_instant() {
                 best_first(&mut heap, choice);
             }
@@ -56,16 +69,19 @@ pub(super) fn choose(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &St
             }
         }
     }
+    if ignored {
+        evaluator.notes.histogram_ignored_in_aggregation(&node.op, source);
+    }
     let take = |row: usize| Some(Row { values: chosen[row].take()?, ..rows[row].without_values() });
     Ok(order.into_iter().filter_map(take).collect())
 }
 
 fn check_counts(ks: &[f64]) -> Result<(), QueryError> {
+    if ks.iter().any(|k| k.is_nan()) {
+        return Err(QueryError::execution("Parameter value is NaN"));
+    }
     for k in ks {
         let text = go_text::general(*k);
-        if k.is_nan() {
-            return Err(QueryError::execution("Parameter value is NaN"));
-        }
         if *k <= i64::MIN as f64 {
             return Err(QueryError::execution(format!("Scalar value {text} underflows int64")));
         }

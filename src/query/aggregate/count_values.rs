@@ -11,6 +11,7 @@ use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, is_label};
 use crate::query::go_text;
 use crate::query::grouping::GroupKey;
+use crate::query::native::only_floats;
 use crate::query::row::{ABSENT, Row, is_absent};
 use crate::query::steps::Steps;
 
@@ -40,6 +41,7 @@ pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, step
     let mut places: HashMap<Labels, usize> = HashMap::new();
     for row in evaluator.vector(&node.expr, steps)? {
         evaluator.check()?;
+        only_floats(row.values.iter().copied())?;
         let mut last: Option<(u64, usize)> = None;
         for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
             let known = last.filter(|(bits, _)| *bits == value.to_bits());
@@ -55,7 +57,7 @@ pub(super) fn count_values(evaluator: &mut Evaluator<'_>, node: &Aggregate, step
                             counted.push(Row {
                                 labels: Arc::new(labels),
                                 values: vec![ABSENT; steps.count],
-                                drop_name: row.drop_name,
+                                drop_name: false,
                             });
                             counted.len() - 1
                         }

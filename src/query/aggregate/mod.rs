@@ -16,31 +16,49 @@ use super::evaluate::Evaluator;
 use super::grouping::{GroupKey, group_rows};
 use super::row::Row;
 use super::steps::Steps;
-use crate::function::aggregation;
-use crate::promql::{Aggregate, Grouping};
+use crate::function::{Aggregation, aggregation};
+use crate::promql::{Aggregate, Grouping, SourceRange};
 
 /// Computes the values of one group, given its rows in input order.
-type GroupFold<'f> = dyn FnMut(&[&Row]) -> Vec<f64> + 'f;
+type GroupFold<'f> = dyn FnMut(&[&Row]) -> Result<Vec<f64>, QueryError> + 'f;
 
-/// The values of `op by (..) (param, expr)`.
-pub(super) fn aggregate(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+/// The values of `op by (..) (param, expr)`; `source` is where the whole of it stands.
+pub(super) fn aggregate(
+    evaluator: &mut Evaluator<'_>,
+    node: &Aggregate,
+    source: SourceRange,
+    steps: &Steps,
+) -> Result<Vec<Row>, QueryError> {
     if let Some(entry) = aggregation(&node.op) {
-        let rows = evaluator.vector(&node.expr, steps)?;
-        let mut fold = fold::Fold::new(entry, steps.count);
-        return fold_groups(evaluator, node, &rows, &mut |rows| fold.values(rows));
+        return registered(evaluator, node, entry, steps);
     }
     match node.op.as_str() {
-        "stddev" | "stdvar" => {
-            let rows = evaluator.vector(&node.expr, steps)?;
-            let root = node.op == "stddev";
-            fold_groups(evaluator, node, &rows, &mut |rows| spread::variances(rows, steps.count, root))
-        }
+        "stddev" | "stdvar" => spread::variances(evaluator, node, steps),
         "quantile" => spread::quantiles(evaluator, node, steps),
-        "topk" | "bottomk" | "limitk" => choose::choose(evaluator, node, steps),
+        "topk" | "bottomk" | "limitk" => choose::choose(evaluator, node, source, steps),
         "limit_ratio" => ratio::limit_ratio(evaluator, node, steps),
         "count_values" => count_values::count_values(evaluator, node, steps),
         other => Err(QueryError::unsupported(other)),
     }
+}
+
+/// An aggregation of the registry that the stream folds with.
+fn registered(
+    evaluator: &mut Evaluator<'_>,
+    node: &Aggregate,
+    entry: &'static Aggregation,
+    steps: &Steps,
+) -> Result<Vec<Row>, QueryError> {
+    let rows = evaluator.vector(&node.expr, steps)?;
+    let mut fold = fold::Fold::new(entry, steps.count);
+    let folded = fold_groups(evaluator, node, &rows, &mut |rows| fold.values(rows))?;
+    if fold.ignored {
+        evaluator.notes.histogram_ignored_in_aggregation(entry.name, node.expr.source);
+    }
+    if fold.mixed {
+        evaluator.notes.mixed_aggregation(node.expr.source);
+    }
+    Ok(folded)
 }
 
 fn group_key(grouping: &Grouping) -> GroupKey {
@@ -65,9 +83,9 @@ fn fold_groups(
         members.clear();
         members.extend(group.iter().map(|row| &rows[*row]));
         let labels = Arc::new(key.labels(&members[0].labels));
-        if let Some(mut row) = Row::new(labels, fold(&members)) {
+        if let Some(mut row) = Row::new(labels, fold(&members)?) {
             row.drop_name = members.iter().any(|member| member.drop_name);
-            evaluator.budget.hold_row(&row)?;
+            evaluator.budget.hold(0, row.values.len())?; // its samples count once their operands are gone
             folded.push(row);
         }
     }

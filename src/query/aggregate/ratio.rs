@@ -32,7 +32,7 @@ pub(super) fn limit_ratio(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps
     let mut canonical = Vec::new();
     rows.retain_mut(|row| {
         let place = place(&row.labels, &mut canonical);
-        row.update(|step, v| chosen(ratios[step], place).then_some(v))
+        row.retain(|step| chosen(ratios[step], place))
     });
     Ok(rows)
 }

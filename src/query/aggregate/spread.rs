@@ -2,10 +2,10 @@
 
 use super::{fold_groups, parameter};
 use crate::function::quantile::quantile;
-use crate::promql::Aggregate;
+use crate::promql::{Aggregate, SourceRange};
 use crate::query::error::QueryError;
 use crate::query::evaluate::Evaluator;
-use crate::query::row::{ABSENT, Row, is_absent};
+use crate::query::row::{ABSENT, Row};
 use crate::query::steps::Steps;
 
 /// A running variance (Welford, "Note on a method for calculating corrected sums of squares", Technometrics 4, 1962).
@@ -31,12 +31,26 @@ impl Variance {
     }
 }
 
-/// The population variance per step, or its root.
-pub(super) fn variances(rows: &[&Row], steps: usize, root: bool) -> Vec<f64> {
+/// `stddev(expr)` and `stdvar(expr)`: the population variance, or its root.
+pub(super) fn variances(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+    let rows = evaluator.vector(&node.expr, steps)?;
+    note_histograms(evaluator, node, &rows);
+    let root = node.op == "stddev";
+    fold_groups(evaluator, node, &rows, &mut |rows| Ok(variances_of(rows, steps.count, root)))
+}
+
+/// Native histograms have no spread to add to: they are passed over, and that is said.
+fn note_histograms(evaluator: &mut Evaluator<'_>, node: &Aggregate, rows: &[Row]) {
+    if rows.iter().any(Row::has_histograms) {
+        evaluator.notes.histogram_ignored_in_aggregation(&node.op, node.expr.source);
+    }
+}
+
+fn variances_of(rows: &[&Row], steps: usize, root: bool) -> Vec<f64> {
     let mut running = vec![Variance::default(); steps];
     for row in rows {
-        let present = row.values.iter().zip(&mut running).filter(|(value, _)| !is_absent(**value));
-        present.for_each(|(value, variance)| variance.add(*value));
+        let floats = running.iter_mut().enumerate().filter_map(|(step, variance)| Some((row.float(step)?, variance)));
+        floats.for_each(|(value, variance)| variance.add(value));
     }
     let finish = |v: &Variance| match v.squares / v.count {
         _ if v.count == 0.0 => ABSENT,
@@ -46,13 +60,10 @@ pub(super) fn variances(rows: &[&Row], steps: usize, root: bool) -> Vec<f64> {
     running.iter().map(finish).collect()
 }
 
-/// `quantile(q, expr)`, with a warning for a q outside 0 to 1.
-pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
-    let qs = parameter(evaluator, node, steps)?;
-    let rows = evaluator.vector(&node.expr, steps)?;
-    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+/// Of the quantiles of all steps the extreme ones are noted; one that is no number is the extreme of all.
+fn note_extremes(evaluator: &mut Evaluator<'_>, qs: &[f64], source: SourceRange) {
     if qs.iter().any(|q| q.is_nan()) {
-        evaluator.notes.quantile_out_of_range(f64::NAN, source);
+        return evaluator.notes.quantile_out_of_range(f64::NAN, source);
     }
     let (least, greatest) = qs.iter().fold((f64::MAX, f64::MIN), |(least, greatest), q| (least.min(*q), greatest.max(*q)));
     if greatest > 1.0 {
@@ -61,13 +72,22 @@ pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: 
     if least < 0.0 {
         evaluator.notes.quantile_out_of_range(least, source);
     }
+}
+
+/// `quantile(q, expr)`, with a warning for a q outside 0 to 1.
+pub(super) fn quantiles(evaluator: &mut Evaluator<'_>, node: &Aggregate, steps: &Steps) -> Result<Vec<Row>, QueryError> {
+    let qs = parameter(evaluator, node, steps)?;
+    let rows = evaluator.vector(&node.expr, steps)?;
+    note_histograms(evaluator, node, &rows);
+    let source = node.param.as_ref().map(|param| param.source).unwrap_or_default();
+    note_extremes(evaluator, &qs, source);
     let mut values = Vec::new();
     fold_groups(evaluator, node, &rows, &mut |rows| {
         let of_step = |step: usize| {
             values.clear();
-            values.extend(rows.iter().map(|row| row.values[step]).filter(|v| !is_absent(*v)));
+            values.extend(rows.iter().filter_map(|row| row.float(step)));
             if values.is_empty() { ABSENT } else { quantile(qs[step], &mut values) }
         };
-        (0..steps.count).map(of_step).collect()
+        Ok((0..steps.count).map(of_step).collect())
     })
 }

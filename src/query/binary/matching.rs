@@ -16,7 +16,8 @@ use crate::query::grouping::{GroupKey, Groups};
 use crate::query::row::{ABSENT, NameRemoval, Row, merge_equal, nameless};
 use crate::query::steps::Steps;
 
-use super::operator::{changes_meaning, combine, compare};
+use super::mismatch::Mismatches;
+use super::operator::{Combined, changes_meaning, elements};
 
 /// The labels two elements must share.
 pub(super) fn group_key(matching: &Matching) -> GroupKey {
@@ -49,9 +50,9 @@ struct Sides<'r> {
 pub(super) fn matching(
     evaluator: &mut Evaluator<'_>,
     node: &Binary,
-    lhs: &[Row],
-    rhs: &[Row],
+    (lhs, rhs): (&[Row], &[Row]),
     steps: &Steps,
+    mismatches: &mut Mismatches,
 ) -> Result<Vec<Row>, QueryError> {
     let fills = node.matching.fill_left.is_some() || node.matching.fill_right.is_some();
     if (lhs.is_empty() || rhs.is_empty()) && !fills {
@@ -67,7 +68,7 @@ pub(super) fn matching(
     let mut taken: HashMap<(usize, Arc<Labels>), Vec<bool>> = HashMap::new();
     for many in 0..sides.many.len() {
         evaluator.check()?;
-        sides.meet(many, &mut taken, &mut |row| {
+        sides.meet(many, &mut taken, mismatches, &mut |row| {
             evaluator.budget.hold_row(&row)?;
             rows.push(row);
             Ok(())
@@ -75,7 +76,7 @@ pub(super) fn matching(
     }
     if let Some(fill) = node.matching.fill_left {
         for one in 0..sides.one.len() {
-            rows.extend(sides.fill_many(one, fill.0));
+            rows.extend(sides.fill_many(one, fill.0, mismatches)?);
         }
     }
     merge_equal(rows)
@@ -131,9 +132,10 @@ impl<'r> Sides<'r> {
     fn check_one_to_one(&self) -> Result<(), QueryError> {
         for group in self.groups.iter().filter(|group| group.many.len() > 1) {
             for step in 0..self.steps {
-                let several = group.many.iter().filter(|row| self.many[**row].has(step)).nth(1).is_some();
-                let matched = self.fill_one().is_some() || group.one.iter().any(|row| self.one[*row].has(step));
-                if several && matched {
+                let partner = group.one.iter().map(|row| &self.one[*row]).find(|row| row.has(step));
+                let Some(one) = partner.map(|row| row.values[step]).or(self.fill_one()) else { continue };
+                let many = group.many.iter().map(|row| &self.many[*row]).filter(|row| row.has(step));
+                if many.filter(|row| self.fits(row.values[step], one)).nth(1).is_some() {
                     return Err(QueryError::execution(
                         "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                     ));
@@ -148,6 +150,7 @@ impl<'r> Sides<'r> {
         &self,
         many: usize,
         taken: &mut HashMap<(usize, Arc<Labels>), Vec<bool>>,
+        mismatches: &mut Mismatches,
         out: &mut impl FnMut(Row) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let (row, number) = (&self.many[many], self.many_groups[many]);
@@ -155,9 +158,10 @@ impl<'r> Sides<'r> {
         let crowded = group.many.len() > 1 && !matches!(self.node.matching.cardinality, Cardinality::OneToOne);
         let mut give = |partner: &Labels, matched: &dyn Fn(usize) -> Option<f64>| {
             let labels = self.result_labels(&row.labels, partner);
+            let one = |step: usize| matched(step).filter(|_| row.has(step));
             if crowded {
                 let seen = taken.entry((number, Arc::clone(&labels))).or_insert_with(|| vec![false; self.steps]);
-                for step in (0..self.steps).filter(|step| matched(*step).is_some() && row.has(*step)) {
+                for step in (0..self.steps).filter(|step| one(*step).is_some_and(|one| self.fits(row.values[*step], one))) {
                     if std::mem::replace(&mut seen[step], true) {
                         return Err(QueryError::execution(
                             "multiple matches for labels: grouping labels must ensure unique matches",
@@ -165,8 +169,7 @@ impl<'r> Sides<'r> {
                     }
                 }
             }
-            let value = |step: usize| self.result(row.values[step], matched(step).filter(|_| row.has(step))?);
-            let values = (0..self.steps).map(|step| value(step).unwrap_or(ABSENT)).collect();
+            let values = self.values(|step| Some((row.values[step], one(step)?)), mismatches)?;
             self.row(labels, values).map_or(Ok(()), &mut *out)
         };
         for one in &group.one {
@@ -182,14 +185,34 @@ impl<'r> Sides<'r> {
     }
 
     /// The result of a row of the `one` side at the steps at which its group has no element on the other.
-    fn fill_many(&self, one: usize, fill: f64) -> Option<Row> {
+    fn fill_many(&self, one: usize, fill: f64, mismatches: &mut Mismatches) -> Result<Option<Row>, QueryError> {
         let row = &self.one[one];
         let group = &self.groups[self.one_groups[one]];
-        let missing = |step: usize| !group.many.iter().any(|many| self.many[*many].has(step));
-        let value = |step: usize| (row.has(step) && missing(step)).then(|| self.result(fill, row.values[step])).flatten();
-        let values = (0..self.steps).map(|step| value(step).unwrap_or(ABSENT)).collect();
+        let meets = |many: &Row, step: usize| many.has(step) && self.fits(many.values[step], row.values[step]);
+        let missing = |step: usize| !group.many.iter().any(|many| meets(&self.many[*many], step));
+        let pair = |step: usize| (row.has(step) && missing(step)).then(|| (fill, row.values[step]));
+        let values = self.values(pair, mismatches)?;
         let labels = group_key(&self.node.matching).labels(&row.labels);
-        self.row(self.result_labels(&Arc::new(labels), &row.labels), values)
+        Ok(self.row(self.result_labels(&Arc::new(labels), &row.labels), values))
+    }
+
+    /// The operator's value at each step that has a pair of elements, of the `many` and of the `one` side.
+    fn values(
+        &self,
+        pair: impl Fn(usize) -> Option<(f64, f64)>,
+        mismatches: &mut Mismatches,
+    ) -> Result<Vec<f64>, QueryError> {
+        let mut values = vec![ABSENT; self.steps];
+        for (step, value) in values.iter_mut().enumerate() {
+            let Some((many, one)) = pair(step) else { continue };
+            let (left, right) = self.as_written(many, one);
+            match elements(self.node.op, left, right)? {
+                Combined::Value(holds) if self.node.return_bool => *value = f64::from(u8::from(holds.is_some())),
+                Combined::Value(result) => *value = result.unwrap_or(ABSENT),
+                Combined::Incompatible => mismatches.add(step, left, right),
+            }
+        }
+        Ok(values)
     }
 
     /// A result; that of `bool` has a name to lose, whatever its operands had.
@@ -198,13 +221,15 @@ impl<'r> Sides<'r> {
         Row::new(labels, values).map(|row| Row { drop_name, ..row })
     }
 
-    /// The operator's value, its operands in the order in which the query has them.
-    fn result(&self, many: f64, one: f64) -> Option<f64> {
-        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
-        if self.node.return_bool {
-            return Some(f64::from(u8::from(compare(self.node.op, left, right))));
-        }
-        combine(self.node.op, left, right)
+    /// Two elements in the order in which the query has them.
+    fn as_written(&self, many: f64, one: f64) -> (f64, f64) {
+        if self.swapped { (one, many) } else { (many, one) }
+    }
+
+    /// Whether the operator has a meaning for two elements: others do not count as a match.
+    fn fits(&self, many: f64, one: f64) -> bool {
+        let (left, right) = self.as_written(many, one);
+        !matches!(elements(self.node.op, left, right), Ok(Combined::Incompatible))
     }
 
     fn result_labels(&self, many: &Arc<Labels>, one: &Labels) -> Arc<Labels> {

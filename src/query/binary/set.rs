@@ -35,7 +35,7 @@ impl Presence {
     fn filter(&mut self, row: &mut Row, wanted: bool) -> bool {
         let number = self.groups.number(&row.labels);
         match self.steps.get(number) {
-            Some(seen) => row.update(|step, v| (seen[step] == wanted).then_some(v)),
+            Some(seen) => row.retain(|step| seen[step] == wanted),
             None => !wanted,
         }
     }

@@ -7,7 +7,7 @@ use crate::model::{Labels, METRIC_NAME, MatchOp, Selector};
 use crate::promql::{Expr, ExprKind};
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
-use crate::query::range_vector::{DependsOn, MetricName};
+use crate::query::range_vector::DependsOn;
 use crate::query::row::{ABSENT, Row};
 
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -24,7 +24,7 @@ fn absent(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, Que
 fn absent_over_time(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, QueryError> {
     let arg = call.arg(0)?;
     let range = evaluator.range_vector(arg, call.steps)?;
-    let rows = evaluator.over_windows(&range, call.steps, DependsOn::Window, MetricName::Kept, |_| Some(1.0))?;
+    let rows = evaluator.over_windows(&range, call.steps, DependsOn::Window, |_| Some(1.0))?;
     Ok(where_none(&rows, arg, call))
 }
 

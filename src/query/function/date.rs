@@ -30,15 +30,27 @@ pub(super) static FUNCTIONS: &[Function] = &[
 /// Of each value, or of the step's time when there is no argument.
 pub(super) fn each(evaluator: &mut Evaluator<'_>, call: &Call<'_>, part: fn(&Civil) -> f64) -> Result<Operand, QueryError> {
     if call.args.is_empty() {
-        let values = call.steps.times().map(|t| part(&civil(t.0.div_euclid(1000))));
+        let values = call.steps.times().map(|t| part(&civil(t.0 / 1000)));
         return Ok(Operand::Vector(unlabelled(values.collect())));
     }
-    each_value(evaluator, call, |_, v| Some(part(&civil(v as i64))))
+    each_value(evaluator, call, |_, v| Some(part(&civil(whole(v)))))
 }
+
+/// A value as whole seconds. What no 64 bits hold, and what is no number, becomes the least, as on the machines that most
+/// Prometheus run on.
+fn whole(v: f64) -> i64 {
+    let holds = v >= i64::MIN as f64 && v < i64::MAX as f64;
+    if holds { v as i64 } else { i64::MIN }
+}
+
+/// The first second that Go's dates know; those before it come after the last.
+const FIRST_SECOND: i64 = -9_223_372_028_715_321_600;
 
 /// Years begin in March, so that the leap day is their last: 400 of them have 146,097 days.
 fn civil(seconds: i64) -> Civil {
-    let days = seconds.div_euclid(86_400);
+    let around = if seconds < FIRST_SECOND { 1i128 << 64 } else { 0 };
+    let seconds = i128::from(seconds) + around;
+    let (days, second_of_day) = (seconds.div_euclid(86_400) as i64, seconds.rem_euclid(86_400) as i64);
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -48,7 +60,7 @@ fn civil(seconds: i64) -> Civil {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    Civil { year, month, day, days, second_of_day: seconds.rem_euclid(86_400) }
+    Civil { year, month, day, days, second_of_day }
 }
 
 /// Days from the epoch to a date.
@@ -83,10 +95,18 @@ mod tests {
         }
     }
 
+    /// What Debian's Prometheus says on amd64.
     #[test]
     fn any_value_has_a_date() {
-        for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
-            civil(v as i64);
+        for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
+            let date = civil(whole(v));
+            assert_eq!((date.year, date.month, date.day), (292_277_026_596, 12, 4), "{v}");
+            assert_eq!((date.days + 4).rem_euclid(7), 0);
+            assert_eq!((date.second_of_day / 3600, date.second_of_day / 60 % 60), (15, 30));
         }
+        assert_eq!(
+            (civil(whole(9e18)).year, civil(whole(-9e18)).year, civil(whole(-0.5)).year),
+            (285_198_648_531, -285_198_644_592, 1970)
+        );
     }
 }

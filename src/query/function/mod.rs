@@ -1,29 +1,26 @@
 //! Functions: one slice, read by dispatch.
 //!
-//! Functions of a window's samples alone are in `crate::function::range`, where the stream finds them too; what stands here is
+//! Functions of a window's samples are in `crate::function::range`, where the stream finds them too; what stands here is
 //! everything else. To add one: an entry in the slice of the file it belongs to, or a file with an entry of its own.
 
 mod absent;
+mod buckets;
 mod date;
 mod histogram;
 mod labels;
 mod math;
 mod native;
-mod predict;
 mod scalars;
-mod smoothing;
 mod sort;
 mod timestamp;
+mod window;
 
 use date::Civil;
 
-use super::counters::looks_like_counter;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Operand};
-use super::range_vector::{DependsOn, MetricName, WindowAt, is_range_vector};
-use super::row::Row;
 use super::steps::Steps;
-use crate::function::{RangeFunction, window_function};
+use crate::function::window_function;
 use crate::promql::{Expr, ExprKind, RangeEdge, SourceRange, ValueType};
 
 /// A registry entry.
@@ -38,8 +35,6 @@ pub(super) enum Body {
     Value(fn(f64) -> f64),
     /// Each value of the first argument with the scalars after it; `None` is no value.
     ValueWith(fn(f64, &[f64]) -> Option<f64>),
-    /// Each window of the range vector among the arguments, with the scalars among them.
-    Window(fn(&WindowAt<'_>, &[f64]) -> Option<f64>, MetricName),
     /// A part of the civil date in UTC of each value, or of the step's time without arguments.
     Date(fn(&Civil) -> f64),
     /// Anything else.
@@ -74,9 +69,7 @@ static FUNCTIONS: &[&[Function]] = &[
     labels::FUNCTIONS,
     math::FUNCTIONS,
     native::FUNCTIONS,
-    predict::FUNCTIONS,
     scalars::FUNCTIONS,
-    smoothing::FUNCTIONS,
     sort::FUNCTIONS,
     timestamp::FUNCTIONS,
 ];
@@ -92,7 +85,7 @@ pub(super) fn call(
     let call = Call { args, source, steps };
     args.iter().try_for_each(|arg| check_edge(name, arg))?;
     if let Some(entry) = window_function(name) {
-        return registered(evaluator, entry, &call).map(Operand::Vector);
+        return window::registered(evaluator, entry, &call).map(Operand::Vector);
     }
     let found = FUNCTIONS.iter().flat_map(|slice| slice.iter()).find(|function| function.name == name);
     let Some(function) = found else { return Err(QueryError::unsupported(format!("{name}()"))) };
@@ -106,7 +99,6 @@ pub(super) fn call(
                 f(v, &at_step)
             })
         }
-        Body::Window(f, metric_name) => each_window(evaluator, &call, f, metric_name),
         Body::Date(f) => date::each(evaluator, &call, f),
         Body::Whole(f) => f(evaluator, &call),
     }
@@ -127,43 +119,6 @@ fn check_edge(function: &str, arg: &Expr) -> Result<(), QueryError> {
     Err(QueryError::execution(format!("{word} modifier can only be used with: {takers} - not with {function}")))
 }
 
-/// A function over windows from the registry that the stream folds with.
-fn registered(
-    evaluator: &mut Evaluator<'_>,
-    entry: &'static RangeFunction,
-    call: &Call<'_>,
-) -> Result<Vec<Row>, QueryError> {
-    let arg = call.arg(0)?;
-    let range = evaluator.range_vector(arg, call.steps)?;
-    // Prometheus notes this for rate and increase, not for irate.
-    if entry.counter && entry.scaled_from.is_some() {
-        return counters(evaluator, entry, call, &range);
-    }
-    let metric_name = if entry.keeps_metric_name { MetricName::Kept } else { MetricName::Dropped };
-    evaluator.over_windows(&range, call.steps, DependsOn::Window, metric_name, |at| (entry.eval)(at.samples, at.window))
-}
-
-/// rate and increase: metrics with a result whose names do not look like counters are noted.
-fn counters(
-    evaluator: &mut Evaluator<'_>,
-    entry: &'static RangeFunction,
-    call: &Call<'_>,
-    range: &super::range_vector::RangeVector,
-) -> Result<Vec<Row>, QueryError> {
-    let eval = |at: &WindowAt<'_>| (entry.eval)(at.samples, at.window);
-    let rows = evaluator.over_windows(range, call.steps, DependsOn::Window, MetricName::Kept, eval)?;
-    let source = call.arg(0)?.source;
-    let mut noted: Option<&str> = None;
-    for row in &rows {
-        let metric = row.labels.metric();
-        if noted != Some(metric) && !looks_like_counter(metric) {
-            evaluator.notes.possible_non_counter(metric, source);
-            noted = Some(metric);
-        }
-    }
-    evaluator.names.drop_names_of_distinct(rows)
-}
-
 fn each_value(
     evaluator: &mut Evaluator<'_>,
     call: &Call<'_>,
@@ -172,26 +127,6 @@ fn each_value(
     let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
     rows.retain_mut(|row| row.update(&mut f));
     evaluator.names.drop_names(rows).map(Operand::Vector)
-}
-
-fn each_window(
-    evaluator: &mut Evaluator<'_>,
-    call: &Call<'_>,
-    f: fn(&WindowAt<'_>, &[f64]) -> Option<f64>,
-    metric_name: MetricName,
-) -> Result<Operand, QueryError> {
-    let range_arg = call.args.iter().find(|arg| is_range_vector(arg));
-    let Some(range_arg) = range_arg else { return Err(QueryError::bad_data("expected a range vector argument")) };
-    let others = call.args.iter().filter(|arg| !is_range_vector(arg));
-    let scalars: Vec<Vec<f64>> = others.map(|arg| evaluator.scalar(arg, call.steps)).collect::<Result<_, _>>()?;
-    let range = evaluator.range_vector(range_arg, call.steps)?;
-    let mut at_step = vec![0.0; scalars.len()];
-    let eval = |at: &WindowAt<'_>| {
-        at_step.iter_mut().zip(&scalars).for_each(|(slot, values)| *slot = values[at.step]);
-        f(at, &at_step)
-    };
-    let rows = evaluator.over_windows(&range, call.steps, DependsOn::WindowAndStep, metric_name, eval)?;
-    Ok(Operand::Vector(rows))
 }
 
 #[cfg(test)]

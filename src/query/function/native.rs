@@ -1,9 +1,10 @@
-//! Functions that read native histograms. They pass floats over, as in Prometheus, and floats are all there is: a source
-//! that has a native histogram refuses to be read.
+//! Functions that read native histograms. They pass floats over, as in Prometheus; what a native histogram counts is not
+//! known here, so one that is read is refused.
 
 use super::{Body, Call, Function};
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
+use crate::query::native::only_floats;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function { name: "histogram_avg", body: Body::Whole(none_of_floats) },
@@ -14,6 +15,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 fn none_of_floats(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, QueryError> {
-    evaluator.vector(call.arg(0)?, call.steps)?;
+    let rows = evaluator.vector(call.arg(0)?, call.steps)?;
+    rows.iter().try_for_each(|row| only_floats(row.values.iter().copied()))?;
     Ok(Operand::Vector(Vec::new()))
 }

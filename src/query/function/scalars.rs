@@ -6,7 +6,6 @@ use super::math::{greatest, least};
 use super::{Body, Call, Function};
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand, unlabelled};
-use crate::query::row::is_absent;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function { name: "end", body: Body::Whole(|evaluator, call| constant(evaluator.query_interval.1.seconds(), call)) },
@@ -49,15 +48,15 @@ fn vector(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, Que
     evaluator.scalar(call.arg(0)?, call.steps).map(unlabelled).map(Operand::Vector)
 }
 
-/// The value of the only series, NaN at steps with none or several.
+/// The number of the only series that has one, NaN at steps with none or several.
 fn scalar(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, QueryError> {
     let rows = evaluator.vector(call.arg(0)?, call.steps)?;
     let mut values = vec![f64::NAN; call.steps.count];
-    let mut seen = vec![0u8; call.steps.count];
+    let mut seen = vec![false; call.steps.count];
     for row in &rows {
-        for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-            values[step] = if seen[step] == 0 { *value } else { f64::NAN };
-            seen[step] = 1;
+        for (step, value) in (0..call.steps.count).filter_map(|step| Some((step, row.float(step)?))) {
+            values[step] = if seen[step] { f64::NAN } else { value };
+            seen[step] = true;
         }
     }
     Ok(Operand::Scalar(values))

@@ -15,15 +15,17 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 fn rows(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Vec<Row>, QueryError> {
+    let rows = evaluator.vector(call.arg(0)?, call.steps)?;
     if !call.steps.is_instant() {
         evaluator.notes.sort_in_range_query(call.source);
     }
-    evaluator.vector(call.arg(0)?, call.steps)
+    Ok(rows)
 }
 
-/// NaN comes last in either direction.
+/// NaN comes last in either direction. Native histograms have no place in it, and go.
 fn by_value(evaluator: &mut Evaluator<'_>, call: &Call<'_>, order: fn(f64, f64) -> Ordering) -> Result<Operand, QueryError> {
     let mut rows = rows(evaluator, call)?;
+    rows.retain_mut(|row| row.update(|_, v| Some(v)));
     if call.steps.is_instant() {
         rows.sort_by(|a, b| match (a.values[0], b.values[0]) {
             (a, b) if a.is_nan() || b.is_nan() => a.is_nan().cmp(&b.is_nan()),

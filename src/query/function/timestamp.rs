@@ -1,6 +1,6 @@
 //! timestamp: when the value was taken.
 
-use super::{Body, Call, Function, each_value};
+use super::{Body, Call, Function};
 use crate::promql::ExprKind;
 use crate::query::error::QueryError;
 use crate::query::evaluate::{Evaluator, Operand};
@@ -15,6 +15,12 @@ fn timestamp(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Operand, 
             let rows = evaluator.instant_readings(selector, call.steps, Reading::Time)?;
             evaluator.names.drop_names(rows).map(Operand::Vector)
         }
-        _ => each_value(evaluator, call, |step, _| Some(call.steps.at(step).seconds())),
+        _ => {
+            let mut rows = evaluator.vector(call.arg(0)?, call.steps)?;
+            for row in &mut rows {
+                row.update_all(|step, _| Some(call.steps.at(step).seconds()));
+            }
+            evaluator.names.drop_names(rows).map(Operand::Vector)
+        }
     }
 }

@@ -11,9 +11,9 @@ pub use expectation::{Expectation, ExpectedValue, TextMatch};
 pub use parse::parse;
 pub use run::{Outcome, Verdict, run};
 
-use super::load::SeriesLine;
+use super::load::{SeriesLine, samples};
 use super::memory::MemorySource;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Sample, Timestamp};
 
 /// A script's commands in order.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub struct LoadCommand {
     pub gap_ms: i64,
     pub series: Vec<SeriesLine>,
     /// Native histograms that are also made of the classic ones.
-    pub native_histograms: Vec<(Labels, Vec<Timestamp>)>,
+    pub native_histograms: Vec<(Labels, Vec<Sample>)>,
     /// Series that have start timestamps, which are not kept.
     pub start_timestamps: Vec<Labels>,
 }
@@ -44,9 +44,11 @@ pub struct LoadCommand {
 impl LoadCommand {
     /// Adds what is loaded to the series there are.
     pub fn into_source(&self, source: &mut MemorySource) {
-        self.series.iter().for_each(|line| source.add_line(line, self.gap_ms));
-        for (labels, times) in &self.native_histograms {
-            source.add_histograms(labels.clone(), times.clone());
+        for line in &self.series {
+            source.add(line.labels.clone(), samples(&line.items, self.gap_ms));
+        }
+        for (labels, histograms) in &self.native_histograms {
+            source.add(labels.clone(), histograms.clone());
         }
         self.start_timestamps.iter().for_each(|labels| source.note_start_timestamps(labels.clone()));
     }

@@ -3,8 +3,9 @@
 use super::expectation::Expectation;
 use super::{Command, EvalCommand, EvalTime, LoadCommand, Script};
 use crate::model::time::parse_duration;
-use crate::model::{Labels, METRIC_NAME, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Sample, Timestamp};
 use crate::query::load::{SeriesLine, samples, series, series_line, value};
+use crate::query::native::{CUSTOM, is_histogram};
 
 /// A command's first line and the lines of its block, each with its number counted from 1.
 struct Block<'t> {
@@ -66,7 +67,7 @@ fn load(gap: &str, lines: &[(usize, &str)], with_native: bool) -> Result<LoadCom
     let mut load = LoadCommand { gap_ms: parse_duration(gap.trim())?, ..LoadCommand::default() };
     for (number, line) in lines {
         let (labels, rest) = series(line).map_err(|error| format!("{error} (line {number})"))?;
-        if rest.starts_with("@st") {
+        if let Some(labels) = of_start_timestamps(&labels, rest) {
             load.start_timestamps.push(labels);
             continue;
         }
@@ -82,12 +83,26 @@ fn load(gap: &str, lines: &[(usize, &str)], with_native: bool) -> Result<LoadCom
     Ok(load)
 }
 
-/// The native histogram that a part of a classic one adds to, and when.
-fn native_of(series: &SeriesLine, gap_ms: i64) -> Option<(Labels, Vec<Timestamp>)> {
+/// The series of a line `name{..}@st` or `name@st`.
+fn of_start_timestamps(labels: &Labels, rest: &str) -> Option<Labels> {
+    const MARK: &str = "@st";
+    match labels.metric().strip_suffix(MARK) {
+        Some(metric) => Some(labels.with(METRIC_NAME, metric)),
+        None => rest.starts_with(MARK).then(|| labels.clone()),
+    }
+}
+
+/// The native histogram that a part of a classic one adds to, and when. A bucket without a bound adds nothing.
+fn native_of(series: &SeriesLine, gap_ms: i64) -> Option<(Labels, Vec<Sample>)> {
     let metric = series.labels.metric();
     let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| metric.strip_suffix(suffix))?;
-    let times = samples(&series.items, gap_ms).into_iter().map(|sample| sample.t).collect();
-    Some((series.labels.with(METRIC_NAME, base).with("le", ""), times))
+    let is_bound = |text: &str| text.parse::<f64>().is_ok_and(|bound| !bound.is_nan());
+    if metric.ends_with("_bucket") && !is_bound(series.labels.get("le")) {
+        return None;
+    }
+    let floats = samples(&series.items, gap_ms).into_iter().filter(|sample| !is_histogram(sample.v));
+    let histograms = floats.map(|sample| Sample { t: sample.t, v: CUSTOM }).collect();
+    Some((series.labels.with(METRIC_NAME, base).with("le", ""), histograms))
 }
 
 /// `instant [at T] QUERY` or `range from A to B step S QUERY`.

@@ -195,12 +195,12 @@ mod tests {
         check("eval instant at 5m a\n  3", false);
     }
 
-    /// Only what reads a native histogram is skipped, or what expects one.
+    /// Only what shows a native histogram is skipped, or what expects one.
     #[test]
     fn native_histograms_are_skipped_by_name() {
         let script = "load 1m\n  h 1 2 {{sum:1}} 4\n  h_sum 1 1 1 1\n\neval instant at 2m h\n  h {{sum:1}}\n\n\
             eval instant at 2m h\n\neval instant at 2m h_sum\n  h_sum 1\n\neval instant at 1m h\n  h 2\n\n\
-            eval instant at 3m count_over_time(h[1m])\n  {} 1\n\neval instant at 3m count_over_time(h[2m])\n  {} 1\n";
+            eval instant at 3m count_over_time(h[1m])\n  {} 1\n\neval instant at 3m count_over_time(h[2m])\n  {} 2\n";
         let script = parse(script).unwrap();
         let outcomes = run(&script, &mut |eval, source| {
             let EvalTime::Instant(at) = eval.time else { panic!("{eval:?}") };
@@ -210,7 +210,7 @@ mod tests {
         let skipped = Verdict::Skipped("native-histogram".to_owned());
         let verdicts: Vec<_> = outcomes.into_iter().map(|outcome| outcome.verdict).collect();
         use Verdict::Passed;
-        assert_eq!(verdicts, [skipped.clone(), skipped.clone(), Passed, Passed, Passed, skipped]);
+        assert_eq!(verdicts, [skipped.clone(), skipped, Passed, Passed, Passed, Passed]);
     }
 
     #[test]

@@ -109,6 +109,11 @@ pub(super) static PARTLY_REWRITTEN: RefusalEntry = RefusalEntry {
     doc: "Views answer a part of the query, and the rest cannot be joined with it here.",
     remedy: "Write rules for the rest of the query too.",
 };
+pub(super) static QUERY_TOO_LARGE: RefusalEntry = RefusalEntry {
+    slug: "query-too-large",
+    doc: "The query has more steps, or reads more samples or series, than a query may here; upstream has bounds of its own.",
+    remedy: "Ask for fewer steps, a shorter range or fewer series, or raise the limits.",
+};
 
 /// Every reason: those of S4 in the order of its conditions, then the proxy's.
 pub static REFUSALS: &[&RefusalEntry] = &[
@@ -131,6 +136,7 @@ pub static REFUSALS: &[&RefusalEntry] = &[
     &QUERY_NOT_UNDERSTOOD,
     &EVALUATION_UNSUPPORTED,
     &PARTLY_REWRITTEN,
+    &QUERY_TOO_LARGE,
 ];
 
 #[cfg(test)]

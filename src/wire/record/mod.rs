@@ -11,14 +11,17 @@ mod symbols;
 mod writer;
 
 pub use reader::{Record, RecordBuffers, RecordSeries};
-pub use refusal::RecordRefusal;
+pub use refusal::{RecordRefusal, RefusedSeries};
 pub use symbols::{InternedLabels, Interner, SymbolId, SymbolTable, SymbolTableRead, TableFull};
 pub use writer::{RecordWriter, encode_record};
 
 use super::reader::{DELIMITED, VARINT, key};
 
-/// The format that this version writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest format that this version reads. It writes the oldest in which nothing of a record is misread.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The format of records in which every refusal tells all its labels.
+const FORMAT_OF_ALL_LABELS: u32 = 1;
 
 const FORMAT: u32 = key(100, VARINT);
 const TENANT: u32 = key(101, DELIMITED);
@@ -33,3 +36,7 @@ const TIMESTAMPS: u32 = key(2, DELIMITED);
 /// `timestamps` of a refusal, one by one.
 const TIMESTAMP: u32 = key(2, VARINT);
 const REASON: u32 = key(3, DELIMITED);
+/// `untold_refs` of a refusal, packed.
+const UNTOLD: u32 = key(4, DELIMITED);
+/// `untold_refs` of a refusal, one by one.
+const UNTOLD_ONE: u32 = key(4, VARINT);

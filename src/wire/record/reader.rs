@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::refusal::{RecordRefusal, RefusalFrame};
-use super::{FORMAT, FORMAT_VERSION, REFUSAL, SENDER, SERIES_ID, TENANT};
+use super::{FORMAT, FORMAT_VERSION, REFUSAL, SENDER, SERIES_ID, TENANT, UNTOLD, UNTOLD_ONE};
 use crate::model::{Labels, Sample, SeriesId};
 use crate::wire::error::{Problem, WireError};
 use crate::wire::reader::{Reader, plain_sample};
@@ -169,6 +169,24 @@ impl<'a> Record<'a> {
         check_references(&references, symbols.len(), offset)?;
         let text = |reference: u32| symbols[reference as usize];
         Ok(Labels::from_pairs(references.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])))))
+    }
+
+    /// The names that the untold references in a refusal stand for.
+    pub(super) fn untold(&self, mut body: Reader<'a>) -> Result<Vec<&'a str>, WireError> {
+        let offset = body.at();
+        let mut references = Vec::new();
+        while !body.is_done() {
+            match body.key()? {
+                UNTOLD => push_references(&mut references, body.message()?)?,
+                UNTOLD_ONE => push_reference(&mut references, &mut body)?,
+                other => body.skip(other, &[])?,
+            }
+        }
+        let symbols = self.symbols()?;
+        let text = |reference: u32| symbols.get(reference as usize).copied();
+        let out_of_range =
+            |reference| WireError::new(offset, Problem::ReferenceOutOfRange { reference, symbols: symbols.len() });
+        references.into_iter().map(|reference| text(reference).ok_or_else(|| out_of_range(reference))).collect()
     }
 }
 

@@ -3,12 +3,16 @@
 //! A record numbers its own strings, from 0. Going from a table's number to the record's is a look-up in an array, not in
 //! a hash table: the array is as long as the table and is never cleared, because each entry says which record it is of.
 
+use super::refusal::RefusedSeries;
 use super::symbols::{EMPTY, SymbolId, SymbolTable};
-use super::{FORMAT, FORMAT_VERSION, REASON, REFUSAL, SENDER, SERIES_ID, TENANT, TIMESTAMPS};
+use super::{FORMAT, FORMAT_OF_ALL_LABELS, FORMAT_VERSION, REASON, REFUSAL, SENDER, SERIES_ID, TENANT, TIMESTAMPS, UNTOLD};
 use crate::model::{Labels, Sample, SeriesId};
 use crate::wire::encode::{MessageSymbols, put_bytes, put_sample, put_varint, sample_len, varint_len};
 use crate::wire::error::{Problem, WireError};
 use crate::wire::remote_write_v2::{REFERENCES, SERIES};
+
+/// Where in a record its format stands, one byte: first of all, behind a key of two bytes.
+const FORMAT_AT: usize = 2;
 
 /// Bytes of the field `series_id`: a two-byte key, the length, the id.
 const ID_FIELD_LEN: usize = 19;
@@ -26,6 +30,8 @@ pub struct RecordWriter {
     gathered: usize,
     /// A symbol that the table did not have: the record cannot be finished.
     foreign: bool,
+    /// Whether a refusal does not tell all its labels, so that older readers must not read the record.
+    untold: bool,
     /// The packed label references of the series being written.
     references: Vec<u8>,
 }
@@ -63,6 +69,7 @@ impl RecordWriter {
             symbols: Vec::new(),
             gathered: 0,
             foreign: false,
+            untold: false,
             references: Vec::new(),
         };
         writer.begin("", "");
@@ -83,6 +90,7 @@ impl RecordWriter {
         self.symbols.clear();
         self.gathered = 0;
         self.foreign = false;
+        self.untold = false;
     }
 
     /// Adds a series.
@@ -98,21 +106,26 @@ impl RecordWriter {
         self.series.extend_from_slice(&self.references[..references_len]);
     }
 
-    /// Adds a refusal: samples of these times that ingest did not take, and the refusal's slug. With neither labels nor
-    /// timestamps it says that a whole body from this sender could not be read.
-    pub fn refusal(&mut self, labels: Option<&[SymbolId]>, timestamps: &[i64], reason: &str) {
-        let references_len = self.encode_references(labels.unwrap_or_default());
+    /// Adds a refusal. Its symbols are of the table that the record is finished with.
+    pub fn refusal(&mut self, refused: &RefusedSeries<'_>) {
         let mut body = Vec::new();
-        if references_len > 0 {
-            put_bytes(&mut body, REFERENCES, &self.references[..references_len]);
-        }
-        if !timestamps.is_empty() {
+        self.put_references(&mut body, REFERENCES, refused.labels);
+        if !refused.timestamps.is_empty() {
             let mut packed = Vec::new();
-            timestamps.iter().for_each(|t| put_varint(&mut packed, *t as u64));
+            refused.timestamps.iter().for_each(|t| put_varint(&mut packed, *t as u64));
             put_bytes(&mut body, TIMESTAMPS, &packed);
         }
-        put_bytes(&mut body, REASON, reason.as_bytes());
+        put_bytes(&mut body, REASON, refused.reason.as_bytes());
+        self.put_references(&mut body, UNTOLD, refused.untold);
+        self.untold |= !refused.untold.is_empty();
         put_bytes(&mut self.refusals, REFUSAL, &body);
+    }
+
+    fn put_references(&mut self, body: &mut Vec<u8>, field: u32, symbols: &[SymbolId]) {
+        if !symbols.is_empty() {
+            let len = self.encode_references(symbols);
+            put_bytes(body, field, &self.references[..len]);
+        }
     }
 
     /// Whether the record has neither series nor refusals.
@@ -134,6 +147,9 @@ impl RecordWriter {
         let mut record = Vec::with_capacity(self.len_bytes(symbols));
         for part in [&self.head, &self.refusals, &self.symbols, &self.series] {
             record.extend_from_slice(part);
+        }
+        if self.untold {
+            record[FORMAT_AT] = FORMAT_VERSION as u8;
         }
         let foreign = self.foreign;
         self.clear();
@@ -221,7 +237,8 @@ fn word_varint_len(word: u32) -> usize {
 
 fn put_head(out: &mut Vec<u8>, tenant: &str, sender: &str) {
     put_varint(out, u64::from(FORMAT));
-    put_varint(out, u64::from(FORMAT_VERSION));
+    debug_assert_eq!(out.len(), FORMAT_AT, "the format is patched there");
+    put_varint(out, u64::from(FORMAT_OF_ALL_LABELS));
     put_bytes(out, TENANT, tenant.as_bytes());
     put_bytes(out, SENDER, sender.as_bytes());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::sender::{Plan, Way};
-use super::world::{Setting, World, page};
+use super::world::{A_MINUTE_OF_TRUST, Setting, World, page};
 
 const ONE: &[&str] = &["a", "b", "c", "d"];
 
@@ -57,5 +57,21 @@ pub async fn external_labels() {
     world.until_rewritten_are(vec![hidden.to_owned()]).await;
     assert!(!world.is_rewritten(shown).await);
     world.kill_and_restart(Some("ingest: {drop_labels: [cluster, replica]}")).await;
+    world.until_rewritten().await;
+}
+
+/// The same labels on a second sender, which joins when the view has long been trusted.
+pub async fn external_labels_of_a_second_sender() {
+    let shown = "sum without (shard) (count_over_time(joining_level[10s]))";
+    let setting = Setting {
+        rules: vec![json!({ "expr": shown })],
+        queries: vec![shown.to_owned(), "sum(count_over_time(joining_level[10s]))".to_owned()],
+        ..Setting::usual("joining")
+    };
+    let Some(mut world) = World::start(setting, vec![Plan::new(page("joining", ONE))]).await else { return };
+    world.join(Plan { name: Some("second"), external_labels: vec![("cluster", "eu")], ..Plan::new(page("joining", OTHER)) });
+    world.watch(A_MINUTE_OF_TRUST).await;
+    assert!(!world.is_rewritten(shown).await, "upstream does not have the label");
+    world.kill_and_restart(Some("ingest: {drop_labels: [cluster]}")).await;
     world.until_rewritten().await;
 }

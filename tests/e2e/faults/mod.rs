@@ -44,6 +44,7 @@ scenarios! {
     e2e_fault_sender_joins_late: begin_and_end::sender_joins_late;
     e2e_fault_series_end_without_a_marker: begin_and_end::series_end_without_a_marker;
     e2e_fault_external_labels: begin_and_end::external_labels;
+    e2e_fault_external_labels_of_a_second_sender: begin_and_end::external_labels_of_a_second_sender;
     e2e_fault_body_half_appended_sent_again_at_once: half_a_body::sent_again_at_once;
     e2e_fault_body_half_appended_sent_again_after_max_delay: half_a_body::sent_again_after_max_delay;
     e2e_fault_restart_while_a_sender_is_silent: restarts::while_a_sender_is_silent;
