@@ -69,7 +69,7 @@ impl KafkaLog {
             .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
         let appender = Arc::new(appender);
         let survey = Arc::new(Survey { shared: Arc::clone(&shared), appender: Arc::clone(&appender) });
-        let known = survey.beginnings().and_then(|_| survey.ends());
+        let known = survey.patiently(|survey| survey.beginnings().and_then(|_| survey.ends()));
         let unknown = |error| KafkaOpenError::Topic { action: "look into", topic: options.topic.clone(), error };
         known.map_err(unknown)?;
         if let Err(error) = survey.newest() {

@@ -234,10 +234,10 @@ fn locate(survey: &Survey, from: &ReadFrom) -> Result<Vec<Source>, ReadError> {
         }
     };
     let (places, least) = match from {
-        ReadFrom::LogTime(log_time) => (survey.since(*log_time).map_err(unknown)?, *log_time),
+        ReadFrom::LogTime(log_time) => (survey.patiently(|survey| survey.since(*log_time)).map_err(unknown)?, *log_time),
         ReadFrom::Beginning | ReadFrom::Positions(_) => (vec![Offset(0); partitions.len()], Timestamp::MIN),
     };
-    let (first, ends) = (survey.beginnings().map_err(unknown)?, survey.ends().map_err(unknown)?);
+    let (first, ends) = survey.patiently(|survey| Ok((survey.beginnings()?, survey.ends()?))).map_err(unknown)?;
     if let ReadFrom::Positions(positions) = from {
         check(positions, &first, &ends)?;
     }

@@ -3,7 +3,7 @@
 //! Each question is one request to the leaders of the partitions, and blocks whoever asks for as long as that takes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::native::{self, Described, Found, Wanted};
 use super::producer::Appender;
@@ -19,7 +19,23 @@ pub(super) struct Survey {
     pub appender: Arc<Appender>,
 }
 
+/// How long an error that may pass is borne where somebody needs the answer, and the pause between two attempts: a partition
+/// that was just made, or whose leader just died, has none for a moment.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(200);
+
 impl Survey {
+    /// Asks until there is an answer, or patience ends.
+    pub fn patiently<T>(&self, ask: impl Fn(&Survey) -> Result<T, String>) -> Result<T, String> {
+        let began = Instant::now();
+        loop {
+            match ask(self) {
+                Err(_) if began.elapsed() < PATIENCE => std::thread::park_timeout(PAUSE),
+                answer => return answer,
+            }
+        }
+    }
+
     /// Where the partitions end.
     ///
     /// # Errors

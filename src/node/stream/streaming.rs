@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -39,6 +39,8 @@ pub(super) struct Streaming {
     pub catching_up: Option<CatchUp>,
     /// Views waiting for the lane before them to join.
     pub waiting: BTreeSet<ViewId>,
+    /// When the next attempt is due, after one that failed.
+    pub catch_up_not_before: Option<Instant>,
     /// Views beyond their limits, until a reload.
     pub suspended: BTreeSet<ViewId>,
 }
@@ -75,6 +77,7 @@ impl Streaming {
             begins_from: Some(from),
             catching_up: None,
             waiting: BTreeSet::new(),
+            catch_up_not_before: None,
             suspended: BTreeSet::new(),
         })
     }
