@@ -8,6 +8,7 @@ mod exposition;
 mod fuzz;
 mod ingest;
 mod jobs;
+mod kafka;
 mod laws;
 mod log;
 mod metamorphic;

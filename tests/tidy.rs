@@ -54,6 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prost", &["wire"]),
     ("snap", &["wire"]),
     ("pco", &["store"]),
+    ("rdkafka", &["log"]),
     ("reqwest", &["ingest", "proxy", "node", "cli"]),
     ("axum", &["ingest", "proxy", "node", "cli"]),
     ("hyper", &["ingest", "proxy", "node", "cli"]),
@@ -209,7 +210,10 @@ fn readme_names_what_users_touch() {
     let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
     let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
-        ("config key", [keys("src/node/config/mod.rs"), keys("src/node/config/limits.rs")].concat()),
+        (
+            "config key",
+            [keys("src/node/config/mod.rs"), keys("src/node/config/kafka.rs"), keys("src/node/config/limits.rs")].concat(),
+        ),
         ("job key", keys("src/plan/spec/types.rs")),
         ("scrape key", keys_of_struct(&read("src/ingest/scrape/config.rs"), "struct Keys {")),
         ("metric", metrics.collect()),

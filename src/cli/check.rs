@@ -112,9 +112,11 @@ fn summary(job: &Job, out: &mut dyn Write) -> io::Result<()> {
 /// the rate at which the log in the data directory grew.
 fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Problem> {
     let embedded = &config.log.embedded;
-    let (kept_ms, bytes_max) = (embedded.retention.0, embedded.retention_bytes);
+    let (kept_ms, bytes_max) = (config.log.retention_ms(), embedded.retention_bytes);
+    let key = if config.log.kafka.is_some() { "log.kafka.retention" } else { "log.embedded.retention" };
     // A log that cannot be read is told by whoever starts on it.
-    let rate = log::embedded::bytes_per_ms(&config.data_dir.join("log")).ok().flatten().filter(|rate| *rate > 0.0);
+    let grown = || log::embedded::bytes_per_ms(&config.data_dir.join("log")).ok().flatten().filter(|rate| *rate > 0.0);
+    let rate = if config.log.kafka.is_some() { None } else { grown() };
     let held_ms = rate.map_or(i64::MAX, |rate| (bytes_max.0 as f64 / rate) as i64);
     let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
     let mut problems = Vec::new();
@@ -124,7 +126,7 @@ fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Probl
         let takes = format!("and to rebuild a window of {window} after a restart takes {needed}");
         if needed_ms > kept_ms {
             let message = format!("the log keeps {}, {takes}", format_duration(kept_ms));
-            let remedy = format!("set log.embedded.retention to {needed} or more");
+            let remedy = format!("set {key} to {needed} or more");
             problems.push(warning(job, rule, message, remedy, texts));
         }
         if let Some(rate) = rate.filter(|_| needed_ms > held_ms) {

@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// The Prometheus-compatible database that answers what views do not
     #[arg(long, env = "PREFOLD_UPSTREAM")]
     upstream: Option<String>,
+    /// The log in Kafka in place of the one in the data directory: brokers, as HOST:PORT[,...]
+    #[arg(long, env = "PREFOLD_KAFKA")]
+    kafka: Option<String>,
     /// Threads that fold samples; results do not depend on it [default: the number of cores]
     #[arg(long, env = "PREFOLD_THREADS")]
     threads: Option<usize>,
@@ -70,8 +73,8 @@ fn configuration(args: RunArgs) -> Result<Config, String> {
             read_config(file, &text).map_err(lines)?
         }
     };
-    let RunArgs { jobs, data_dir, listen, upstream, .. } = args;
-    Overrides { listen, data_dir, jobs, upstream }.apply(config)
+    let RunArgs { jobs, data_dir, listen, upstream, kafka, .. } = args;
+    Overrides { listen, data_dir, jobs, upstream, kafka }.apply(config)
 }
 
 async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize) -> Result<(), String> {

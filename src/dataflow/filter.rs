@@ -34,6 +34,8 @@ struct Entry {
 /// The state of one partition.
 pub struct Filter {
     partition: PartitionId,
+    /// How many partitions the log has.
+    partitions: u16,
     plan: Arc<OperatorsPlan>,
     lookup: SelectorLookup,
     /// In the order in which series first came, which is the order in which senders go on sending them.
@@ -58,10 +60,11 @@ pub struct Filter {
 
 impl Filter {
     /// `known` are the senders of the commit that is resumed, of all partitions.
-    pub fn new(partition: PartitionId, known: &[SenderSeen]) -> Filter {
+    pub fn new(partition: PartitionId, partitions: u16, known: &[SenderSeen]) -> Filter {
         let mine = known.iter().filter(|seen| seen.partition == partition);
         Filter {
             partition,
+            partitions,
             plan: Arc::default(),
             lookup: SelectorLookup::default(),
             entries: Vec::new(),
@@ -101,7 +104,7 @@ impl Filter {
                     self.decoded(&record, &mut out);
                     self.buffers = record.into_buffers();
                 }
-                Err(_) => out.uncovers = uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time),
+                Err(_) => self.skip(&mut out),
             }
         }
         if self.log_time - self.swept >= SWEEP_MS {
@@ -170,12 +173,19 @@ impl Filter {
                 return entry.series;
             }
         }
-        let Ok(labels) = series.labels() else {
-            // Whose sample this was cannot be known any more.
-            out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
+        // A series of another partition was put here by somebody else: its samples there and here have no order.
+        let labels = series.labels().ok().filter(|_| series.id.partition(self.partitions) == self.partition.0);
+        let Some(labels) = labels else {
+            self.skip(out);
             return UNSELECTED;
         };
         self.introduce(tenant, series.id, labels, out)
+    }
+
+    /// Something cannot be used: whose samples it had cannot be known any more, so every view is uncovered.
+    fn skip(&self, out: &mut Filtered) {
+        out.read.skipped += 1;
+        out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
     }
 
     fn find(&mut self, id: SeriesId) -> Option<&mut Entry> {
@@ -270,7 +280,7 @@ mod tests {
 
     #[test]
     fn memory_of_series_that_ended_is_given_back() {
-        let mut filter = Filter::new(PartitionId(0), &[]);
+        let mut filter = Filter::new(PartitionId(0), 1, &[]);
         let mut write = |seconds: i64, names: std::ops::Range<u32>| {
             let samples = vec![Sample { t: Timestamp(seconds * 1000), v: 1.0 }];
             let series: Vec<_> =
@@ -295,7 +305,7 @@ mod tests {
             log_time: Timestamp(2),
         };
         let elsewhere = SenderSeen { sender: "other".into(), partition: PartitionId(1), ..known.clone() };
-        let mut filter = Filter::new(PartitionId(0), &[known, elsewhere]);
+        let mut filter = Filter::new(PartitionId(0), 1, &[known, elsewhere]);
         let sighted =
             |filtered: Filtered| filtered.sender_seen.map(|seen| (seen.sender.to_string(), seen.first.0, seen.log_time.0));
         // What it wrote first was refused: it is named, and new with its first samples.
@@ -308,5 +318,22 @@ mod tests {
         assert_eq!(sighted(filtered(&mut filter, 30, "s", &[5])), None);
         assert_eq!(sighted(filtered(&mut filter, 40, "resumed", &[0])), None);
         assert_eq!(sighted(filtered(&mut filter, 50, "other", &[48])), Some(("other".to_owned(), 48, 50)));
+    }
+
+    #[test]
+    fn what_is_no_record_and_what_belongs_elsewhere_is_skipped_and_counted() {
+        let labels = Labels::from_pairs([("__name__", "x")]);
+        let home = labels.series_id("").partition(2);
+        let payload = Bytes::from(encode_record("", "s", &[(labels, vec![Sample { t: Timestamp(1), v: 1.0 }])]));
+        let skipped = |partition: u16, payload: &Bytes| {
+            let mut filter = Filter::new(PartitionId(partition), 2, &[]);
+            let payload = payload.clone();
+            let read = filter.record(&RawRecord { partition: PartitionId(partition), log_time: Timestamp(5), payload }).read;
+            (read.skipped, read.samples)
+        };
+        assert_eq!(skipped(home, &payload), (0, 1));
+        assert_eq!(skipped(1 - home, &payload), (1, 1));
+        assert_eq!(skipped(home, &Bytes::from_static(b"no record")), (1, 0));
+        assert_eq!(skipped(home, &Bytes::new()), (0, 0), "a tick");
     }
 }

@@ -115,6 +115,8 @@ pub struct SamplesRead {
     pub samples: u64,
     /// The newest time among them, none that lies too far ahead counted; `Timestamp(0)` when there is none.
     pub newest: Timestamp,
+    /// Records and series that cannot be used: not decodable, or of another partition.
+    pub skipped: u64,
 }
 
 /// `[from, to)` of a view is uncovered.

@@ -166,7 +166,7 @@ fn build(
     let combine = Combine::new((own, workers), options.partitions, &options.senders, options.new_senders_uncover);
     worker.dataflow::<Epoch, _, _>(|scope| {
         let records = input.to_stream(scope);
-        let filtered = filter(records, &partitions, &options.senders);
+        let filtered = filter(records, &partitions, options);
         let partitioned = partition(filtered);
         let windowed = window(partitioned);
         let routed = aggregate(windowed, own as u64, workers as u64);
@@ -192,9 +192,10 @@ impl<S> ByPartition<S> {
 fn filter<'s>(
     records: StreamVec<'s, Epoch, FoldInput>,
     partitions: &[PartitionId],
-    senders: &[SenderSeen],
+    options: &DataflowOptions,
 ) -> StreamVec<'s, Epoch, Filtered> {
-    let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(|p| (*p, Filter::new(*p, senders))).collect();
+    let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitions, &options.senders));
+    let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(new).collect();
     records.unary(Pipeline, "filter", move |_, _| {
         move |input, output| {
             input.for_each(|time, inputs: &mut Vec<FoldInput>| {

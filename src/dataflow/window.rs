@@ -56,7 +56,7 @@ impl Windows {
         out.groups = input.groups;
         out.sender_seen = input.sender_seen;
         out.views = input.views;
-        if input.read.samples > 0 {
+        if input.read.samples > 0 || input.read.skipped > 0 {
             let (tenant, sender) = self.senders.get(input.sender.0 as usize).cloned().unwrap_or_default();
             out.folded = Some(Folded { tenant, sender, read: input.read });
         }

@@ -1,4 +1,5 @@
-//! Encoding: the series of one request become one record per log partition they touch.
+//! Encoding: the series of one request become a record per log partition they touch, or several where one would be larger
+//! than the log takes.
 //!
 //! A series is found by the hash of its labels' bytes, with its id, partition and symbols; only a new one is decoded,
 //! checked and sorted.
@@ -8,7 +9,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::gateway::{Gateway, Origin};
 use super::limits::{RefusalReason, RefusedLabels, check_labels};
-use super::records::{Content, Encoded, Records};
+use super::records::{Content, Encoded, Records, Split};
 use super::senders::NotAdmitted;
 use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
 use crate::model::{Labels, Sample};
@@ -22,6 +23,8 @@ pub(super) enum EncodeError {
     Wire(WireError),
     /// Begin again with an empty symbol table.
     Full(TableFull),
+    /// Begin again with every series in a record of its own.
+    RecordTooLarge,
     NotAdmitted(NotAdmitted),
     /// The records are more than the log takes at once.
     TooLarge {
@@ -60,7 +63,7 @@ pub(super) struct Encoding<'g> {
 }
 
 impl<'g> Encoding<'g> {
-    pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Encoding<'g> {
+    pub(super) fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable, split: Split) -> Encoding<'g> {
         let cache = gateway.cache.read();
         Encoding {
             gateway,
@@ -71,7 +74,7 @@ impl<'g> Encoding<'g> {
             cache: cache.is_of(symbols).then_some(cache),
             next: 0,
             fresh: Vec::new(),
-            records: Records::new(gateway, origin, symbols),
+            records: Records::new(gateway, origin, symbols, split),
         }
     }
 

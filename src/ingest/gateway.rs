@@ -16,7 +16,7 @@ use super::buffers::Buffers;
 pub use super::counters::Counters;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
-use super::records::Encoded;
+use super::records::{Encoded, Split};
 use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use super::writers::Writers;
@@ -205,8 +205,8 @@ impl Gateway {
     /// # Errors
     /// When the log did not take them.
     pub async fn deliver(&self, origin: &Origin, series: &[(Labels, Sample)]) -> Result<(), WriteError> {
-        let Encoded { records, written, .. } = self.with_table(|table| {
-            let mut encoding = Encoding::new(self, origin, table);
+        let Encoded { records, written, .. } = self.with_table(|table, split| {
+            let mut encoding = Encoding::new(self, origin, table, split);
             for (labels, sample) in series {
                 encoding.scraped(labels, *sample)?;
             }
@@ -218,8 +218,8 @@ impl Gateway {
     }
 
     fn encode(&self, origin: &Origin, protocol: Protocol, body: &[u8]) -> Result<(Vec<NewRecord>, Written), WriteError> {
-        let Encoded { records, written, senders } = self.with_table(|table| {
-            let mut encoding = Encoding::new(self, origin, table);
+        let Encoded { records, written, senders } = self.with_table(|table, split| {
+            let mut encoding = Encoding::new(self, origin, table, split);
             match protocol {
                 Protocol::V1 => encoding.request_v1(body)?,
                 Protocol::V2 => encoding.request_v2(body)?,
@@ -244,18 +244,30 @@ impl Gateway {
         self.senders.check(origin, self.clock.now())
     }
 
-    /// Runs an encoding with the symbol table in use; once more with an empty one when it was full.
-    fn with_table<T>(&self, encode: impl Fn(&SymbolTable) -> Result<T, EncodeError>) -> Result<T, WriteError> {
-        let table = self.interner.table();
-        let encoded = match encode(&table) {
-            Err(EncodeError::Full(_)) => encode(&self.interner.replace(&table)),
-            encoded => encoded,
-        };
+    /// Runs an encoding with the symbol table in use; once more with an empty one when it was full, and once more with
+    /// small records when one became too large.
+    fn with_table<T>(&self, encode: impl Fn(&SymbolTable, Split) -> Result<T, EncodeError>) -> Result<T, WriteError> {
+        let bytes_max = self.log.record_bytes_max();
+        let (mut table, mut split) = (self.interner.table(), Split::half(bytes_max));
+        let mut encoded = encode(&table, split);
+        if let Err(EncodeError::RecordTooLarge) = encoded {
+            split = Split::apart(bytes_max);
+            encoded = encode(&table, split);
+        }
+        if let Err(EncodeError::Full(_)) = encoded {
+            table = self.interner.replace(&table);
+            encoded = encode(&table, split);
+        }
+        if let Err(EncodeError::RecordTooLarge) = encoded {
+            encoded = encode(&table, Split::apart(bytes_max));
+        }
         encoded.map_err(|error| match error {
             EncodeError::Wire(error) => WriteError::Malformed(error),
             EncodeError::Full(full) => WriteError::Malformed(Problem::SymbolsTooLarge { max: full.bytes_max }.into()),
             EncodeError::NotAdmitted(error) => WriteError::NotAdmitted(error),
             EncodeError::TooLarge { bytes, bytes_max } => WriteError::Append(AppendError::TooLarge { bytes, bytes_max }),
+            // Records of one series each are given to the log, which says by how much they are too large.
+            EncodeError::RecordTooLarge => WriteError::Append(AppendError::TooLarge { bytes: bytes_max, bytes_max }),
         })
     }
 

@@ -1,4 +1,5 @@
-//! The records that a request becomes, one per log partition it touches: its series, and what is refused of it.
+//! The records that a request becomes, one per log partition it touches, and more where one would be larger than the log
+//! takes: its series, and what is refused of it.
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -42,6 +43,39 @@ impl Content<'_> {
     }
 }
 
+/// When a record is ended and another begun.
+#[derive(Clone, Copy)]
+pub(super) struct Split {
+    /// A record is measured when so many series and refusals have come since the last time.
+    measured_every: usize,
+    /// It is ended when it is at least this long then.
+    bytes: usize,
+    /// No record may be longer.
+    bytes_max: usize,
+    /// So many samples of one series go into one record: with the longest times and values, a quarter of what fits.
+    samples_max: usize,
+}
+
+/// A sample with its field's frame, its value, its time and its start timestamp.
+const SAMPLE_BYTES_MAX: usize = 40;
+
+impl Split {
+    /// Records up to half of what the log takes: what comes between two measurements fits into the other half, or else
+    /// the request is encoded again [apart](Split::apart).
+    pub fn half(bytes_max: usize) -> Split {
+        Split { measured_every: 32, bytes: (bytes_max / 2).max(1), ..Split::apart(bytes_max) }
+    }
+
+    /// Every series in a record of its own. One that is too large even so can never be taken.
+    pub fn apart(bytes_max: usize) -> Split {
+        Split { measured_every: 1, bytes: 1, bytes_max, samples_max: (bytes_max / 4 / SAMPLE_BYTES_MAX).max(1) }
+    }
+
+    fn is_apart(self) -> bool {
+        self.measured_every == 1
+    }
+}
+
 /// A request that was read: what is to be appended, what is to be answered, and who wrote.
 pub(super) struct Encoded {
     pub records: Vec<NewRecord>,
@@ -62,17 +96,28 @@ pub(super) struct Records<'g> {
     sender: SymbolId,
     /// The origin of these.
     current: Origin,
+    /// Whether it has a record.
+    wrote: bool,
+    split: Split,
     /// By partition.
-    writers: Vec<Option<RecordWriter>>,
-    newest: Vec<Timestamp>,
+    open: Vec<Open>,
     encoded: Encoded,
     bytes: usize,
+    /// The first thing that was wrong: nothing of the request is taken then.
     failed: Option<EncodeError>,
 }
 
+/// The record of a partition that is being written.
+struct Open {
+    writer: Option<RecordWriter>,
+    newest: Timestamp,
+    /// Series and refusals since the record was last measured.
+    unmeasured: usize,
+}
+
 impl<'g> Records<'g> {
-    pub fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable) -> Records<'g> {
-        let partitions = usize::from(gateway.log.partitions());
+    pub fn new(gateway: &'g Gateway, origin: &'g Origin, symbols: &'g SymbolTable, split: Split) -> Records<'g> {
+        let open = (0..gateway.log.partitions()).map(|_| Open { writer: None, newest: Timestamp::MIN, unmeasured: 0 });
         Records {
             gateway,
             symbols,
@@ -80,8 +125,9 @@ impl<'g> Records<'g> {
             labelled: gateway.is_labelled(origin),
             sender: SymbolId::EMPTY,
             current: origin.clone(),
-            writers: (0..partitions).map(|_| None).collect(),
-            newest: vec![Timestamp::MIN; partitions],
+            wrote: false,
+            split,
+            open: open.collect(),
             encoded: Encoded { records: Vec::new(), written: Written::default(), senders: Vec::new() },
             bytes: 0,
             failed: None,
@@ -111,6 +157,7 @@ impl<'g> Records<'g> {
                 if let Some(timestamps) = content.times().filter(|_| reason.upstream_may_have_it()) {
                     let reason = reason.slug();
                     self.writer(0).refusal(&RefusedSeries { labels: told, untold, timestamps: &timestamps, reason });
+                    self.measure_if_due(0);
                 }
             }
             Known::Series { id, partition, labels, .. } => {
@@ -125,6 +172,7 @@ impl<'g> Records<'g> {
                         timestamps,
                         reason: reason.slug(),
                     });
+                    self.measure_if_due(partition);
                 }
                 match content.samples.is_empty() {
                     true if count == 0 => self.refuse(RefusalReason::NoSamples, 1),
@@ -144,16 +192,38 @@ impl<'g> Records<'g> {
         samples: &[Sample],
         start_timestamps: Option<&[i64]>,
     ) {
-        let newest = &mut self.newest[usize::from(partition)];
+        if samples.len() > self.split.samples_max {
+            return self.long_series((id, partition), labels, samples, start_timestamps);
+        }
+        let newest = &mut self.open[usize::from(partition)].newest;
         *newest = samples.iter().map(|sample| sample.t).fold(*newest, Timestamp::max);
         self.encoded.written.samples += samples.len() as u64;
         self.writer(partition).series(id, labels, samples, start_timestamps);
+        self.measure_if_due(partition);
+    }
+
+    /// More samples than a record should have of one series.
+    #[cold]
+    fn long_series(
+        &mut self,
+        place: (SeriesId, u16),
+        labels: &[SymbolId],
+        samples: &[Sample],
+        start_timestamps: Option<&[i64]>,
+    ) {
+        let every = self.split.samples_max;
+        let mut starts = start_timestamps.unwrap_or_default().chunks(every);
+        for samples in samples.chunks(every) {
+            self.series(place, labels, samples, starts.next());
+            self.measure(place.1);
+        }
     }
 
     #[inline]
     fn writer(&mut self, partition: u16) -> &mut RecordWriter {
+        self.wrote = true;
         let (origin, gateway, symbols) = (&self.current, self.gateway, self.symbols);
-        self.writers[usize::from(partition)].get_or_insert_with(|| {
+        self.open[usize::from(partition)].writer.get_or_insert_with(|| {
             let mut writer = gateway.writers.take(symbols);
             writer.begin(&origin.tenant, &origin.sender);
             writer
@@ -177,44 +247,69 @@ impl<'g> Records<'g> {
         let name = named.and_then(|sender| self.symbols.read().get(sender).map(SmolStr::from));
         self.current.sender = name.unwrap_or_else(|| self.origin.sender.clone());
         self.sender = sender;
-        for writer in self.writers.iter_mut().flatten() {
-            writer.begin(&self.current.tenant, &self.current.sender);
-        }
     }
 
-    /// Finishes the records of the current sender; nothing more when something was wrong before.
+    /// Ends the records of the current sender.
     fn end_sender(&mut self) {
-        let wrote = self.writers.iter().flatten().any(|writer| !writer.is_empty());
-        if !wrote || self.failed.is_some() {
+        if !std::mem::take(&mut self.wrote) {
             return;
         }
         if self.labelled
             && let Err(error) = self.gateway.check_sender(&self.current)
         {
-            self.failed = Some(EncodeError::NotAdmitted(error));
-            return;
+            self.failed.get_or_insert(EncodeError::NotAdmitted(error));
         }
         self.encoded.senders.push(self.current.clone());
-        for (partition, (writer, newest)) in self.writers.iter_mut().zip(&mut self.newest).enumerate() {
-            let Some(writer) = writer.as_mut().filter(|writer| !writer.is_empty()) else { continue };
-            let newest = Some(std::mem::replace(newest, Timestamp::MIN)).filter(|newest| *newest != Timestamp::MIN);
-            match writer.finish(self.symbols) {
-                Ok(payload) => {
-                    self.bytes += payload.len();
-                    let (partition, payload) = (PartitionId(partition as u16), Bytes::from(payload));
-                    self.encoded.records.push(NewRecord { partition, payload, newest });
-                }
-                Err(error) => self.failed = Some(EncodeError::Wire(error)),
-            }
-        }
+        (0..self.open.len() as u16).for_each(|partition| self.end(partition));
         if self.labelled && self.bytes > RECORDS_BYTES_MAX {
-            self.failed = Some(EncodeError::TooLarge { bytes: self.bytes, bytes_max: RECORDS_BYTES_MAX });
+            self.failed.get_or_insert(EncodeError::TooLarge { bytes: self.bytes, bytes_max: RECORDS_BYTES_MAX });
+        }
+    }
+
+    #[inline]
+    fn measure_if_due(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        open.unmeasured += 1;
+        if open.unmeasured >= self.split.measured_every {
+            self.measure(partition);
+        }
+    }
+
+    /// Ends a partition's record if it is long enough.
+    #[cold]
+    fn measure(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        open.unmeasured = 0;
+        let bytes = open.writer.as_mut().map_or(0, |writer| writer.len_bytes(self.symbols));
+        if bytes >= self.split.bytes {
+            self.end(partition);
+        }
+    }
+
+    fn end(&mut self, partition: u16) {
+        let open = &mut self.open[usize::from(partition)];
+        let newest = std::mem::replace(&mut open.newest, Timestamp::MIN);
+        let Some(mut writer) = open.writer.take() else { return };
+        let finished = writer.finish(self.symbols);
+        self.gateway.writers.give_back(self.symbols, writer);
+        match finished {
+            Ok(record) if record.len() > self.split.bytes_max && !self.split.is_apart() => {
+                self.failed.get_or_insert(EncodeError::RecordTooLarge);
+            }
+            Ok(record) => {
+                self.bytes += record.len();
+                let (partition, payload) = (PartitionId(partition), Bytes::from(record));
+                let newest = (newest != Timestamp::MIN).then_some(newest);
+                self.encoded.records.push(NewRecord { partition, payload, newest });
+            }
+            Err(error) => {
+                self.failed.get_or_insert(EncodeError::Wire(error));
+            }
         }
     }
 
     pub fn finish(mut self) -> Result<Encoded, EncodeError> {
         self.end_sender();
-        self.writers.into_iter().flatten().for_each(|writer| self.gateway.writers.give_back(self.symbols, writer));
         self.failed.map_or(Ok(self.encoded), Err)
     }
 }

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::clock::SystemClock;
-use super::config::{Clients, Config, Edge, LogTimeSource, NewSenders, Trust, UpstreamKind};
+use super::config::{Clients, Config, Edge, NewSenders, Trust, UpstreamKind};
 use super::ingest;
 use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
+use super::open_log::open_log;
 use super::reload::LastReload;
 use super::retired::with_retired;
 use super::scrape::ScrapeCounters;
@@ -20,7 +21,7 @@ use super::stream::{Stream, StreamOptions, StreamStatus};
 use crate::ingest::gateway::Gateway;
 use crate::ingest::remote_write::Receiver;
 use crate::ingest::scrape::Scraper;
-use crate::log::{self, EmbeddedLog, EmbeddedOptions, Log};
+use crate::log::Log;
 use crate::model::time::format_duration;
 use crate::model::{Clock, PartitionId, SenderSeen};
 use crate::proxy::upstream::{Kind, Upstream};
@@ -69,9 +70,10 @@ impl Node {
     pub fn start(config: Config, loaded: LoadedJobs, threads: usize) -> Result<Arc<Node>, String> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let append_duration = Histogram::new(DURATION_BUCKETS);
-        let log = open_log(&config, &clock, &append_duration)?;
         let store = Store::open(&config.data_dir.join("store"), StoreOptions::default());
         let store = Arc::new(store.map_err(|error| error.to_string())?);
+        let known = store.positions().map(|(incarnation, _)| incarnation);
+        let log = open_log(&config, &clock, &append_duration, known)?;
         let uncovered = UncoveredSeconds::new(&store);
         let new_senders_uncover = config.ingest.new_senders == NewSenders::Uncover;
         let options = StreamOptions { threads, new_senders_uncover };
@@ -158,8 +160,8 @@ impl Node {
         for entry in self.proxy.catalog.load().in_force().filter(|entry| entry.view.resume_ms() > held_ms) {
             tracing::warn!(
                 job = %entry.job, rule = %entry.rule,
-                "the log holds {}, and a restart needs {} for this view: it would leave a gap; raise \
-                 log.embedded.retention_bytes or log.embedded.retention",
+                "the log holds {}, and a restart needs {} for this view: it would leave a gap; let \
+                 the log keep more: log.embedded.retention_bytes and log.embedded.retention, or retention.ms of the topic",
                 format_duration(held_ms), format_duration(entry.view.resume_ms())
             );
         }
@@ -205,24 +207,6 @@ impl Node {
         }
         self.log.close();
     }
-}
-
-fn open_log(config: &Config, clock: &Arc<dyn Clock>, durations: &Histogram) -> Result<Arc<dyn Log>, String> {
-    let observed = durations.clone();
-    let embedded = &config.log.embedded;
-    let options = EmbeddedOptions {
-        partitions: embedded.partitions,
-        retention_ms: embedded.retention.0,
-        retention_bytes: embedded.retention_bytes.0,
-        log_time: match config.log.log_time {
-            LogTimeSource::Append => log::LogTimeSource::Append,
-            LogTimeSource::Samples => log::LogTimeSource::Samples,
-        },
-        append_observer: Some(Arc::new(move |took: Duration| observed.observe(took.as_secs_f64()))),
-        ..EmbeddedOptions::new(Arc::clone(clock))
-    };
-    let log = EmbeddedLog::open(&config.data_dir.join("log"), options).map_err(|error| error.to_string())?;
-    Ok(Arc::new(log))
 }
 
 fn proxy(

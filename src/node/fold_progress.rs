@@ -32,6 +32,7 @@ impl ViewProgress {
 #[derive(Default)]
 pub struct FoldProgress {
     samples: AtomicU64,
+    skipped: AtomicU64,
     /// The newest sample time by sender; at most [`SENDERS_MAX`], the first to come.
     senders: DashMap<(Tenant, SmolStr), Timestamp>,
 }
@@ -39,6 +40,10 @@ pub struct FoldProgress {
 impl FoldProgress {
     pub fn note(&self, folded: &Folded) {
         self.samples.fetch_add(folded.read.samples, Ordering::Relaxed);
+        self.skipped.fetch_add(folded.read.skipped, Ordering::Relaxed);
+        if folded.read.samples == 0 {
+            return;
+        }
         let key = (folded.tenant.clone(), folded.sender.clone());
         if let Some(mut newest) = self.senders.get_mut(&key) {
             *newest = folded.read.newest.max(*newest);
@@ -52,6 +57,11 @@ impl FoldProgress {
     /// Samples read since the start, whether or not a view selects them.
     pub fn samples(&self) -> u64 {
         self.samples.load(Ordering::Relaxed)
+    }
+
+    /// Records and series since the start that could not be used.
+    pub fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
     }
 
     /// The newest sample time of a sender, if it wrote since the start.
@@ -78,12 +88,13 @@ mod tests {
         let folded = |sender: usize, newest| Folded {
             tenant: Tenant::default(),
             sender: format!("s{sender:03}").into(),
-            read: SamplesRead { samples: 2, newest: Timestamp(newest) },
+            read: SamplesRead { samples: 2, newest: Timestamp(newest), skipped: 1 },
         };
         (0..SENDERS_MAX + 10).for_each(|sender| progress.note(&folded(sender, 50)));
         progress.note(&folded(3, 70));
         progress.note(&folded(3, 60));
         assert_eq!((progress.senders().len(), progress.samples()), (SENDERS_MAX, 2 * (SENDERS_MAX as u64 + 12)));
+        assert_eq!(progress.skipped(), SENDERS_MAX as u64 + 12);
         assert_eq!(progress.newest(&Tenant::default(), &"s003".into()), Some(Timestamp(70)));
         assert_eq!(progress.newest(&Tenant::default(), &"s205".into()), None);
     }

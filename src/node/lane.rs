@@ -43,8 +43,16 @@ pub struct Lane {
     records_ahead: u64,
     /// Messages to feed with the next epoch, before its records.
     controls: Vec<FoldInput>,
-    /// A gap that was skipped: the log time before it, waiting for the one behind it.
-    lost_after: Option<LogTime>,
+    /// Where reading began: nothing before it was wanted.
+    from: LogTime,
+    /// Gaps that were skipped, waiting for the record behind them.
+    lost: Vec<Lost>,
+}
+
+/// A gap: of one partition, or of the log as a whole, and the log time before it.
+struct Lost {
+    partition: Option<PartitionId>,
+    after: LogTime,
 }
 
 struct InFlight {
@@ -63,6 +71,7 @@ impl Lane {
         senders: Vec<SenderSeen>,
         new_senders_uncover: bool,
     ) -> Result<Lane, String> {
+        let begins = if let ReadFrom::LogTime(log_time) = from { log_time } else { Timestamp::MIN };
         let reader = log.reader(from).map_err(|error| error.to_string())?;
         let options = DataflowOptions { threads, partitions: log.partitions(), senders, new_senders_uncover };
         Ok(Lane {
@@ -75,7 +84,8 @@ impl Lane {
             buffer: Vec::new(),
             records_ahead: u64::MAX,
             controls: Vec::new(),
-            lost_after: None,
+            from: begins,
+            lost: Vec::new(),
         })
     }
 
@@ -118,7 +128,10 @@ impl Lane {
             }
             return Ok(self.closed());
         }
-        self.read()?;
+        // What was read to see where the log begins goes first: a gap found now would lie behind it.
+        if self.buffer.is_empty() {
+            self.read()?;
+        }
         if !self.buffer.is_empty() || !self.controls.is_empty() {
             self.feed()?;
         }
@@ -132,26 +145,39 @@ impl Lane {
         let wait = if self.in_flight.is_empty() { WAIT } else { Duration::from_millis(1) };
         match self.reader.read(&mut self.buffer, READ_BYTES, wait) {
             Ok(ahead) => self.records_ahead = ahead,
-            Err(error @ ReadError::Closed) => return Err(error.to_string()),
-            Err(error @ ReadError::Io { .. }) => tracing::error!(%error, "cannot read the log, trying again"),
+            Err(error @ (ReadError::Closed | ReadError::Replaced { .. })) => return Err(error.to_string()),
+            Err(error @ (ReadError::Io { .. } | ReadError::Kafka { .. })) => {
+                tracing::error!(%error, "cannot read the log, trying again");
+            }
             Err(error) => {
                 tracing::error!(%error, "records of the log are lost; every view is uncovered over what they may have held");
-                self.lost_after.get_or_insert(self.log_time());
+                let lost = self.lost(&error);
                 self.reader.skip_gap().map_err(|error| error.to_string())?;
+                self.lost.push(lost);
             }
         }
         Ok(())
     }
 
+    /// What a gap may have held lies behind what was read: of the partition, where partitions are read apart.
+    fn lost(&self, error: &ReadError) -> Lost {
+        match error {
+            ReadError::Gone { partition, .. } | ReadError::Ahead { partition, .. } => {
+                let after = self.positions.get(partition).map_or(self.from, |position| position.log_time);
+                Lost { partition: Some(*partition), after }
+            }
+            _ => Lost { partition: None, after: self.log_time() },
+        }
+    }
+
     fn feed(&mut self) -> Result<(), String> {
         let mut inputs = std::mem::take(&mut self.controls);
-        if let (Some(from), Some(record)) = (self.lost_after, self.buffer.first()) {
-            let (partition, to) = (record.partition, record.log_time);
-            inputs.push(FoldInput::Lost { partition, from: from.max(Timestamp(0)), to });
-            self.lost_after = None;
-        }
         for record in self.buffer.drain(..) {
             let LogRecord { partition, offset, log_time, payload } = record;
+            // The first record behind a gap says how far it reached, before it moves its partition's log time.
+            for lost in self.lost.extract_if(.., |lost| lost.partition.is_none_or(|of| of == partition)) {
+                inputs.push(FoldInput::Lost { partition, from: lost.after.max(Timestamp(0)), to: log_time });
+            }
             self.positions.insert(partition, Position { partition, next: Offset(offset.0 + 1), log_time });
             inputs.push(FoldInput::Record(RawRecord { partition, log_time, payload }));
         }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use prefold::node::config::{
-    ByteSize, Clients, Edge, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind, check_config, read_config,
+    ByteSize, Clients, Edge, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind,
+    check_config, read_config,
 };
 
 use super::check_problems;
@@ -86,6 +87,73 @@ web: { enable_lifecycle: true }
 }
 
 #[test]
+fn every_key_of_a_log_in_kafka_is_read() {
+    let text = r"
+log:
+  kafka:
+    brokers: [a:1, '[::1]:2']
+    topic_prefix: p
+    partitions: 3
+    replication: 2
+    retention: 1d
+    compression: lz4
+    linger: 1ms
+    batch_bytes: 64KiB
+    queue_bytes_max: 1MiB
+    delivery_timeout: 9s
+    tls: { ca_file: ca, certificate_file: c, key_file: k }
+    sasl: { mechanism: scram-sha-512, username: u, password_env: P }
+";
+    let config = read_config(Path::new("f"), text).unwrap();
+    assert_eq!(config.log.retention_ms(), 86_400_000);
+    let kafka = config.log.kafka.unwrap();
+    assert_eq!((kafka.brokers, kafka.topic_prefix.as_str()), (vec!["a:1".into(), "[::1]:2".into()], "p"));
+    assert_eq!((kafka.partitions, kafka.replication, kafka.compression), (3, Some(2), KafkaCompression::Lz4));
+    assert_eq!((kafka.linger, kafka.delivery_timeout), (Millis(1), Millis(9000)));
+    assert_eq!((kafka.batch_bytes, kafka.queue_bytes_max), (ByteSize(64 << 10), ByteSize(1 << 20)));
+    let tls = kafka.tls.unwrap();
+    let files = [tls.ca_file, tls.certificate_file, tls.key_file];
+    assert_eq!(files, ["ca", "c", "k"].map(|file| Some(file.into())));
+    let sasl = kafka.sasl.unwrap();
+    assert_eq!((sasl.mechanism, sasl.username.as_str()), (KafkaMechanism::ScramSha512, "u"));
+    assert_eq!((sasl.password_env.as_deref(), sasl.password_file), (Some("P"), None));
+}
+
+#[test]
+fn problems_of_a_log_in_kafka_name_their_place() {
+    check(
+        "log:\n  kafka: { brokers: [a] }",
+        &["2:22: log.kafka.brokers[0]: \"a\" is not the address of a broker; write it like 127.0.0.1:9092"],
+    );
+    check(
+        "log:\n  embedded: {}\n  log_time: samples\n  kafka:\n    brokers: [a:1]\n    topic_prefix: a/b\n    linger: 2s",
+        &[
+            "2:13: log.embedded: there is one log: log.embedded or log.kafka; leave one of them out",
+            "3:13: log.log_time: in Kafka the brokers give the time; leave it out, or use log.embedded",
+            "6:19: log.kafka.topic_prefix: \"a/b\" cannot begin a topic's name; use letters",
+            "7:13: log.kafka.linger: must be between 0s and 1s, not 2s",
+        ],
+    );
+    check(
+        "log: { kafka: { brokers: [], tls: { key_file: k }, sasl: { mechanism: plain, username: u } } }",
+        &[
+            "1:26: log.kafka.brokers: names no broker; write it like [127.0.0.1:9092]",
+            "1:35: log.kafka.tls: certificate_file and key_file belong together; set both or neither",
+            "1:58: log.kafka.sasl: the password is in a file or in an environment variable; set password_file",
+        ],
+    );
+    check(
+        "log: { kafka: { brokers: [a:1], compression: gzip, sasl: { mechanism: gssapi, username: u, password: p } } }",
+        &[
+            "1:46: log.kafka.compression: must be one of none, lz4, zstd, not \"gzip\"",
+            "1:58: log.kafka.sasl: the password is in a file or in an environment variable",
+            "1:71: log.kafka.sasl.mechanism: must be one of plain, scram-sha-256, scram-sha-512, not \"gssapi\"",
+            "1:92: log.kafka.sasl.password: is not a known key",
+        ],
+    );
+}
+
+#[test]
 fn problems_name_their_place() {
     check("listen: [", &["1:9: not YAML: unclosed bracket"]);
     check(
@@ -98,10 +166,6 @@ fn problems_name_their_place() {
     );
     check("listen: 9480", &["1:9: listen: must be a string, not a number; write it like \"127.0.0.1:9480\""]);
     check("listen: :9480", &["1:9: listen: \":9480\" names no host; write it like"]);
-    check(
-        "log:\n  kafka: { brokers: [a] }",
-        &["2:3: log.kafka: this version does not support `kafka` yet; use log.embedded"],
-    );
     check(
         "web: { enable_admin_api: false }",
         &["1:8: web.enable_admin_api: this version does not support `enable_admin_api` yet; leave it out"],

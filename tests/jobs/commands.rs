@@ -65,6 +65,10 @@ fn check_names_views_that_the_log_cannot_rebuild() {
     let expected = "a.json:1:22: warning: rules[0]: the log keeps 6h, and to rebuild a window of 1w after a restart \
         takes 7d11m30s; set log.embedded.retention to 7d11m30s or more\n";
     assert!(err.starts_with(expected), "{err}");
+    std::fs::write(dir.path().join("c.yaml"), "log: { kafka: { brokers: [a:1], retention: 1d } }").unwrap();
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!(status, 0);
+    assert!(err.contains("the log keeps 1d, ") && err.contains("set log.kafka.retention to 7d11m30s or more"), "{err}");
 }
 
 /// A log that took a kilobyte a second holds 64 MiB for less than a day.

@@ -70,6 +70,9 @@ impl Log for HalfLog {
     fn partitions(&self) -> u16 {
         self.log.partitions()
     }
+    fn record_bytes_max(&self) -> usize {
+        self.log.record_bytes_max()
+    }
     fn incarnation(&self) -> u128 {
         self.log.incarnation()
     }

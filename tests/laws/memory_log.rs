@@ -36,6 +36,9 @@ impl Log for MemoryLog {
     fn partitions(&self) -> u16 {
         self.partitions
     }
+    fn record_bytes_max(&self) -> usize {
+        usize::MAX
+    }
     fn incarnation(&self) -> u128 {
         7
     }

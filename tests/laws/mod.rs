@@ -1,5 +1,6 @@
 //! Laws: what must hold for any input, tried on many.
 
+mod gap;
 mod half_append;
 mod half_final;
 mod joining;

@@ -18,10 +18,10 @@ fn retention_by_bytes_holds_the_limit_and_says_so() {
             (0..12).flat_map(|part| (index * 977 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).collect();
         append(&log, vec![record((index % 4) as u16, noise)]);
         clock.advance(1000);
-        assert!(log.stats().bytes <= 10_000 + 300, "{:?}", log.stats());
+        assert!(log.stats().disk.unwrap().bytes <= 10_000 + 300, "{:?}", log.stats());
     }
     log.close();
-    assert!(log.stats().bytes > 5_000 && log.stats().segments_deleted > 0);
+    assert!(log.stats().disk.unwrap().bytes > 5_000 && log.stats().disk.unwrap().segments_deleted > 0);
     let extents: Vec<_> = (0..4).map(|p| log.extent(PartitionId(p))).collect();
     drop(log);
     let on_disk: u64 = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();

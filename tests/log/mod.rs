@@ -105,7 +105,7 @@ fn filled(dir: &Path, clock: &Arc<ManualClock>) -> (EmbeddedLog, Vec<LogRecord>)
         }
         clock.advance(250);
     }
-    assert!(log.stats().segments > 5);
+    assert!(log.stats().disk.unwrap().segments > 5);
     (log, expected)
 }
 
@@ -214,7 +214,7 @@ fn eight_appenders_and_a_live_reader() {
     assert!(per_thread.values().all(|indexes| *indexes == (0..APPENDS).collect::<Vec<_>>()));
     let stats = log.stats();
     assert_eq!((stats.appended_records, stats.append_failures), (8 * APPENDS as u64 * 2, 0));
-    assert!(stats.syncs < 8 * APPENDS as u64, "no two appends ever shared a sync: {stats:?}");
+    assert!(stats.disk.unwrap().syncs < 8 * APPENDS as u64, "no two appends ever shared a sync: {stats:?}");
     assert_eq!(observed.load(Ordering::Relaxed), 8 * APPENDS as u64);
 }
 
@@ -252,7 +252,7 @@ fn idle_partitions_tick() {
         clock.advance(7);
     }
     assert!(out.iter().all(LogRecord::is_tick));
-    assert_eq!(log.stats().syncs, log.stats().appended_records / 4, "one sync for all idle partitions");
+    assert_eq!(log.stats().disk.unwrap().syncs, log.stats().appended_records / 4, "one sync for all idle partitions");
     let partitions: Vec<u16> = out[..8].iter().map(|record| record.partition.0).collect();
     assert_eq!(partitions, [0, 1, 2, 3, 0, 1, 2, 3]);
     assert!(out.windows(2).all(|pair| pair[0].log_time <= pair[1].log_time) && out[7].log_time > out[0].log_time);
@@ -316,7 +316,7 @@ fn readers_start_within_large_files() {
         append(&log, vec![record(index % 4, noise.clone())]);
         clock.advance(1000);
     }
-    assert!((2..6).contains(&log.stats().segments), "{:?}", log.stats());
+    assert!((2..6).contains(&log.stats().disk.unwrap().segments), "{:?}", log.stats());
     let check = |log: &EmbeddedLog| {
         for index in 0..40u64 {
             let offset = |partition: u64| index / 4 + u64::from(index % 4 > partition);

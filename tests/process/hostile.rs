@@ -281,12 +281,12 @@ fn a_process_does_not_start_on_what_is_wrong() {
     }
 }
 
-/// Two processes over one log, or at one address: the second says why it cannot, and the first is not disturbed.
+/// Two processes over one folder, or at one address: the second says why it cannot, and the first is not disturbed.
 #[tokio::test]
 async fn a_folder_and_an_address_belong_to_one_process() {
     let (home, mut running) = started().await;
     let (code, _, stderr) = finished(&mut home.command());
-    assert_eq!((code, stderr.contains("another process has the log in")), (3, true), "{stderr}");
+    assert_eq!((code, stderr.contains("is open in another process")), (3, true), "{stderr}");
     let other = Home::new(&[], "");
     let taken = running.base().trim_start_matches("http://");
     let mut command = prefold(&["run", "--listen", taken, "--data-dir"]);

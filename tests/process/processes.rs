@@ -32,7 +32,7 @@ pub fn now_ms() -> i64 {
 /// The binary under test, with nothing from the environment.
 pub fn prefold(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_prefold"));
-    for name in ["CONFIG", "JOBS", "DATA_DIR", "LISTEN", "UPSTREAM", "THREADS", "LOG", "LOG_FORMAT"] {
+    for name in ["CONFIG", "JOBS", "DATA_DIR", "LISTEN", "UPSTREAM", "THREADS", "LOG", "LOG_FORMAT", "KAFKA"] {
         command.env_remove(format!("PREFOLD_{name}"));
     }
     command.args(arguments).stdin(Stdio::null());

@@ -12,7 +12,7 @@ use super::cursor::FrameCursor;
 use super::disk::Disk;
 use super::format::{PartitionEnd, SegmentHeader};
 use super::recent::Recent;
-use crate::log::{Extent, LogStats};
+use crate::log::{DiskStats, Extent, LogStats};
 use crate::model::{LogTime, Offset, PartitionId, Timestamp};
 
 /// A mark is set when this many bytes lie behind the last one.
@@ -46,6 +46,7 @@ pub(super) struct Catalog {
     /// Set once, when nothing more will come.
     pub closed: bool,
     pub stats: LogStats,
+    pub disk: DiskStats,
 }
 
 /// One file of the journal.

@@ -65,7 +65,7 @@ fn a_tail_torn_at_any_byte_is_cut_off() {
             disk.edit(&name, |content| *content = torn);
             let log = open(&disk).unwrap();
             assert_eq!(appends_of(&read_all(&log)), [0, 1], "cut at {len}");
-            assert_eq!(log.stats().torn_bytes_cut, (len - whole + garbage.len()) as u64);
+            assert_eq!(log.stats().disk.unwrap().torn_bytes_cut, (len - whole + garbage.len()) as u64);
             assert_eq!(disk.contents(&name).len(), whole);
             log.append(records(3)).blocking_recv().unwrap().unwrap();
             drop(log);
@@ -135,7 +135,7 @@ fn damage_within_the_last_segment_is_no_torn_tail() {
     let first_frame = super::format::SegmentHeader::bytes_for(3) + 50;
     disk.edit(&name, |content| content[first_frame] ^= 1);
     let log = open(&disk).unwrap();
-    assert_eq!(log.stats().torn_bytes_cut, 0);
+    assert_eq!(log.stats().disk.unwrap().torn_bytes_cut, 0);
     let (found, gaps) = read_with_gaps(&log);
     assert_eq!((appends_of(&found), gaps.len()), (vec![1, 2], 1));
     log.append(records(3)).blocking_recv().unwrap().unwrap();
@@ -184,7 +184,7 @@ fn a_reader_that_retention_overtakes_is_told_and_continues() {
     log.close();
     let partition = PartitionId(0);
     let extent = log.extent(partition);
-    assert!(extent.truncated && extent.first > Offset(0) && log.stats().segments_deleted > 0);
+    assert!(extent.truncated && extent.first > Offset(0) && log.stats().disk.unwrap().segments_deleted > 0);
     let mut out = Vec::new();
     let gone = loop {
         if let Err(gone) = reader.read(&mut out, 100, Duration::ZERO) {

@@ -44,7 +44,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::{AppendError, Appended, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
+use super::{AppendError, Appended, DiskStats, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
 use crate::model::PartitionId;
 use catalog::Shared;
 use disk::{Disk, FileDisk};
@@ -60,7 +60,6 @@ use writer::{Complaint, Writer};
 pub use error::OpenError;
 pub use options::EmbeddedOptions;
 pub use rate::bytes_per_ms;
-pub use writer::AppendObserver;
 
 /// A log in a directory of its own. Dropping it closes it.
 pub struct EmbeddedLog {
@@ -145,6 +144,10 @@ impl Log for EmbeddedLog {
         self.shared.incarnation
     }
 
+    fn record_bytes_max(&self) -> usize {
+        self.batch_bytes_max.saturating_sub(RECORD_OVERHEAD_BYTES)
+    }
+
     fn append(&self, records: Vec<NewRecord>) -> Appended {
         let (answer, appended) = oneshot::channel();
         let append = Append { bytes: 0, since: Instant::now(), records, answer };
@@ -173,13 +176,8 @@ impl Log for EmbeddedLog {
     fn stats(&self) -> LogStats {
         let queued_bytes = self.queue.queued_bytes() as u64;
         let catalog = self.shared.catalog.lock();
-        LogStats {
-            bytes: catalog.bytes(),
-            segments: catalog.segments.len() as u64,
-            newest_log_time: catalog.newest,
-            queued_bytes,
-            ..catalog.stats
-        }
+        let disk = DiskStats { bytes: catalog.bytes(), segments: catalog.segments.len() as u64, ..catalog.disk };
+        LogStats { newest_log_time: catalog.newest, queued_bytes, disk: Some(disk), ..catalog.stats }
     }
 
     fn close(&self) {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::error::OpenError;
 use super::format::PARTITIONS_MAX;
-use super::writer::AppendObserver;
-use crate::log::LogTimeSource;
+use crate::log::{AppendObserver, LogTimeSource};
 use crate::model::Clock;
 
 const MIB: u64 = 1 << 20;

@@ -14,7 +14,7 @@ use super::error::OpenError;
 use super::format::{FormatError, META_NAME, Meta, PartitionEnd, SegmentHeader, VERSION, segment_name, segment_number};
 use super::journal::Journal;
 use super::recent::Recent;
-use crate::log::LogStats;
+use crate::log::{DiskStats, LogStats};
 use crate::model::{LogTime, Timestamp};
 
 /// The most that `meta` can be; more is not read.
@@ -62,7 +62,8 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, partitions: u16, new_incarnation: u1
         newest: end.newest,
         sequence: end.sequence,
         closed: false,
-        stats: LogStats { torn_bytes_cut: end.torn_bytes_cut, ..LogStats::default() },
+        stats: LogStats::default(),
+        disk: DiskStats { torn_bytes_cut: end.torn_bytes_cut, ..DiskStats::default() },
     };
     let (number, len) = kept.last().map_or((0, 0), |(header, len)| (header.number, *len));
     let journal = Journal::new(disk.clone(), end.file, number, len);

@@ -66,6 +66,6 @@ fn forget(shared: &Shared, oldest: &SegmentHeader) {
     if catalog.segments.front().is_some_and(|front| front.header.number == oldest.number) {
         catalog.segments.pop_front();
         catalog.first_log_times = first_log_times;
-        catalog.stats.segments_deleted += 1;
+        catalog.disk.segments_deleted += 1;
     }
 }

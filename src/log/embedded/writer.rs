@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::log_time::LogClock;
 use super::queue::{Append, CloseOnDrop, Queue};
 use super::retention::Retention;
-use crate::log::AppendError;
+use crate::log::{AppendError, AppendObserver};
 use crate::model::{Clock, PartitionId};
 
 /// A frame is closed when it holds this much; a larger append has one to itself. Bounds the memory of a reader too.
@@ -23,9 +23,6 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// A lasting failure is reported again after this.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
-
-/// Told how long an append took, from the call to the answer.
-pub type AppendObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
 pub(super) struct Writer {
     pub shared: Arc<Shared>,
@@ -174,7 +171,7 @@ impl Writer {
             Ok(len) => {
                 self.segment_complaint.note(None);
                 let mut catalog = self.shared.catalog.lock();
-                catalog.stats.syncs += 2;
+                catalog.disk.syncs += 2;
                 catalog.segments.push_back(Segment::new(header, len));
                 Ok(())
             }
@@ -217,7 +214,7 @@ impl Catalog {
         let (records, buffers) = frame.into_parts();
         self.stats.appended_records += records.len() as u64;
         self.stats.appended_bytes += written.frame_bytes;
-        self.stats.syncs += 1;
+        self.disk.syncs += 1;
         self.recent.push(self.sequence, written.frame_bytes, records);
         self.sequence += 1;
         buffers

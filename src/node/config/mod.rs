@@ -3,6 +3,7 @@
 //! Reading is pure: text in, values or problems with line, column and remedy out. Every key has a default, so that no file
 //! is needed; every key that stands here is read by some code, and every other key is an error.
 
+mod kafka;
 mod limits;
 mod overrides;
 mod read;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use kafka::{KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls};
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
 pub use read::{CONFIG_BYTES_MAX, CheckedConfig, check_config, read_config, schema};
@@ -165,8 +167,17 @@ pub enum Trust {
 pub struct LogConfig {
     /// A log in the data directory.
     pub embedded: EmbeddedLogConfig,
+    /// A log in Kafka, in place of the one in the data directory. Default none.
+    pub kafka: Option<KafkaLogConfig>,
     /// What time a record has. Default append.
     pub log_time: LogTimeSource,
+}
+
+impl LogConfig {
+    /// How long samples are kept.
+    pub fn retention_ms(&self) -> i64 {
+        self.kafka.as_ref().map_or(self.embedded.retention.0, |kafka| kafka.retention.0)
+    }
 }
 
 /// A log in the data directory.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::value::{listen_address_problem, url_problem};
-use super::{Config, UpstreamConfig};
+use super::value::{broker_problem, listen_address_problem, url_problem};
+use super::{Config, KafkaLogConfig, LogTimeSource, UpstreamConfig};
 
 /// Options given on the command line or in the environment; `None` leaves the file's value.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Overrides {
     pub jobs: Option<PathBuf>,
     /// Replaces only the address of a configured upstream: its other keys stay.
     pub upstream: Option<String>,
+    /// Brokers, separated by commas: the log is in Kafka. Replaces only the brokers of a configured one.
+    pub kafka: Option<String>,
 }
 
 impl Overrides {
@@ -30,6 +32,18 @@ impl Overrides {
             match &mut config.upstream {
                 Some(upstream) => upstream.url = url,
                 None => config.upstream = Some(UpstreamConfig::new(url)),
+            }
+        }
+        if let Some(brokers) = self.kafka {
+            let brokers: Vec<String> = brokers.split(',').map(|broker| broker.trim().to_owned()).collect();
+            let problem = brokers.iter().find_map(|broker| broker_problem(broker));
+            problem.map_or(Ok(()), |problem| Err(format!("--kafka: {problem}")))?;
+            if config.log.log_time == LogTimeSource::Samples {
+                return Err("--kafka: in Kafka the brokers give the time; leave out log.log_time".to_owned());
+            }
+            match &mut config.log.kafka {
+                Some(kafka) => kafka.brokers = brokers,
+                None => config.log.kafka = Some(KafkaLogConfig::new(brokers)),
             }
         }
         config.data_dir = self.data_dir.unwrap_or(config.data_dir);
@@ -60,6 +74,10 @@ mod tests {
     fn bad_options_are_refused_by_name() {
         let listen = Overrides { listen: Some(":1".to_owned()), ..Overrides::default() };
         assert!(listen.apply(Config::default()).unwrap_err().starts_with("--listen: "));
+        let kafka = |brokers: &str| Overrides { kafka: Some(brokers.to_owned()), ..Overrides::default() };
+        assert!(kafka("a:1,b").apply(Config::default()).unwrap_err().starts_with("--kafka: \"b\" is not"));
+        let brokers = kafka("a:1, b:2").apply(Config::default()).unwrap().log.kafka.unwrap().brokers;
+        assert_eq!(brokers, ["a:1", "b:2"]);
         let upstream = Overrides { upstream: Some("b:9090".to_owned()), ..Overrides::default() };
         assert!(upstream.apply(Config::default()).unwrap_err().contains("http://127.0.0.1:9090"));
     }

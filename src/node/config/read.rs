@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::value::{ByteSize, is_header_name, is_header_value, listen_address_problem, url_problem};
-use super::{Config, UpstreamConfig};
+use super::{Config, UpstreamConfig, kafka};
 use crate::model::matcher::is_label_name;
 use crate::model::time::{format_duration, parse_duration};
 use crate::plan::spec::structure::{Grammar, Later};
@@ -135,6 +135,9 @@ fn meaning(tree: &Node, report: &mut Report) {
     for field in ["ingest.sender_labels", "ingest.drop_labels"] {
         label_names(find(tree, field), field, report);
     }
+    if let Some(log) = tree.get("log") {
+        kafka::meaning(log, report);
+    }
     for entry in find(tree, "upstream.headers").map_or(&[][..], Node::entries) {
         header_name(entry, report);
     }
@@ -148,6 +151,9 @@ const DAY: i64 = 24 * 60 * MINUTE;
 const DURATIONS: &[(&str, i64, i64)] = &[
     ("upstream.timeout", 100, 60 * MINUTE),
     ("log.embedded.retention", 10 * MINUTE, 365 * DAY),
+    ("log.kafka.retention", 10 * MINUTE, 365 * DAY),
+    ("log.kafka.linger", 0, SECOND),
+    ("log.kafka.delivery_timeout", SECOND, 10 * MINUTE),
     ("limits.query_timeout", 100, 60 * MINUTE),
     ("limits.header_read_timeout", 100, 10 * MINUTE),
 ];
@@ -157,6 +163,8 @@ const SIZES: &[(&str, ByteSize, ByteSize)] = &[
     ("log.embedded.retention_bytes", ByteSize(64 << 20), ByteSize(u64::MAX)),
     ("ingest.body_bytes_max", ByteSize(64 << 10), ByteSize(64 << 20)),
     ("limits.bodies_bytes_max", ByteSize(1 << 20), ByteSize(1 << 40)),
+    ("log.kafka.batch_bytes", ByteSize(16 << 10), ByteSize(u64::MAX)),
+    ("log.kafka.queue_bytes_max", ByteSize(1 << 20), ByteSize(u64::MAX)),
 ];
 
 fn find<'a>(tree: &'a Node, field: &str) -> Option<&'a Node> {
@@ -194,7 +202,6 @@ static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| Grammar { schema: schema(),
 /// Keys and values of later versions.
 const LATER: &[Later] = &[
     Later { key: "enable_admin_api", value: None, remedy: "leave it out: there is no call that changes data" },
-    Later { key: "kafka", value: None, remedy: "use log.embedded, the log in the data directory" },
     Later {
         key: "clients",
         value: Some("checked"),

@@ -162,6 +162,12 @@ pub fn listen_address_problem(text: &str) -> Option<String> {
     }
 }
 
+/// What is wrong with a broker's address; `None` when nothing is.
+pub fn broker_problem(text: &str) -> Option<String> {
+    let named = text.rsplit_once(':').is_some_and(|(host, port)| port.parse::<u16>().is_ok() && is_host(host));
+    (!named).then(|| format!("{text:?} is not the address of a broker; write it like 127.0.0.1:9092"))
+}
+
 /// What is wrong with an upstream's URL; `None` when nothing is.
 pub fn url_problem(text: &str) -> Option<String> {
     let remedy = "write it like http://127.0.0.1:9090";

@@ -9,15 +9,17 @@ use crate::node::assembly::Node;
 pub(super) fn families(node: &Node) -> Vec<Family> {
     let stats = node.log.stats();
     let oldest = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition)).first_log_time);
-    let senders = node.senders().len();
-    vec![
-        gauge("prefold_log_bytes", "What the log takes on the disk.", one(stats.bytes as f64)),
+    let mut families = vec![
         counter("prefold_log_appended_records", "Records made durable, ticks included.", one(stats.appended_records as f64)),
-        counter("prefold_log_appended_bytes", "Bytes written to the log.", one(stats.appended_bytes as f64)),
         counter(
-            "prefold_log_syncs",
-            "Syncs of the log; appends per sync is how well group commit works.",
-            one(stats.syncs as f64),
+            "prefold_log_appended_bytes",
+            "Bytes written to the log: compressed where it is on this disk, before compression where it is in Kafka.",
+            one(stats.appended_bytes as f64),
+        ),
+        gauge(
+            "prefold_log_queued_bytes",
+            "Bytes that wait to be appended; worry when it stays near the limit: senders are told to come again.",
+            one(stats.queued_bytes as f64),
         ),
         counter(
             "prefold_log_append_failures",
@@ -26,31 +28,10 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         ),
         distribution(
             "prefold_log_append_duration_seconds",
-            "How long an append took, its sync included; worry when most take over a second: the disk is too slow.",
+            "How long an append took until it was durable; worry when most take over a second: the disk or Kafka is too slow.",
             vec![(Vec::new(), Number::Distribution(node.append_duration.clone()))],
         ),
-        gauge(
-            "prefold_replay_remaining_records",
-            "Records of the log not yet folded; worry when it grows for minutes.",
-            one(node.stream_status().records_ahead.load(Ordering::Relaxed) as f64),
-        ),
         gauge("prefold_log_partitions", "Partitions of the log.", one(f64::from(node.log.partitions()))),
-        counter(
-            "prefold_fold_samples",
-            "Samples read from the log; worry when it stands still while prefold_ingest_samples_total grows.",
-            one(node.stream_status().folded.samples() as f64),
-        ),
-        gauge("prefold_senders", "Senders known.", one(senders as f64)),
-        gauge(
-            "prefold_sender_progress_timestamp_seconds",
-            "The newest sample of a sender that was folded, for the first 200 senders; worry when it lags the clock by minutes.",
-            sender_progress(node),
-        ),
-        gauge(
-            "prefold_log_time_timestamp_seconds",
-            "Log time that has been folded; worry when it lags the clock.",
-            one(node.stream_status().log_time.load(Ordering::Relaxed) as f64 / 1000.0),
-        ),
         gauge(
             "prefold_log_oldest_timestamp_seconds",
             "The log time from which on every partition is whole; worry when windows plus downtime reach behind it.",
@@ -60,6 +41,48 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             "prefold_log_newest_timestamp_seconds",
             "The newest log time appended, of the first partition.",
             one(seconds_of(node.log.extent(PartitionId(0)).newest_log_time)),
+        ),
+    ];
+    if let Some(disk) = stats.disk {
+        families.push(gauge("prefold_log_bytes", "What the log takes on the disk.", one(disk.bytes as f64)));
+        families.push(counter(
+            "prefold_log_syncs",
+            "Syncs of the log; appends per sync is how well group commit works.",
+            one(disk.syncs as f64),
+        ));
+    }
+    families
+}
+
+/// How far what is in the log was folded.
+pub(super) fn folded(node: &Node) -> Vec<Family> {
+    vec![
+        gauge(
+            "prefold_replay_remaining_records",
+            "Records of the log not yet folded; worry when it grows for minutes.",
+            one(node.stream_status().records_ahead.load(Ordering::Relaxed) as f64),
+        ),
+        counter(
+            "prefold_fold_samples",
+            "Samples read from the log; worry when it stands still while prefold_ingest_samples_total grows.",
+            one(node.stream_status().folded.samples() as f64),
+        ),
+        counter(
+            "prefold_fold_skipped",
+            "Records and series of the log that cannot be used, not decodable or in the wrong partition; worry at any: \
+             somebody else writes to the log, and every view was uncovered around them.",
+            one(node.stream_status().folded.skipped() as f64),
+        ),
+        gauge("prefold_senders", "Senders known.", one(node.senders().len() as f64)),
+        gauge(
+            "prefold_sender_progress_timestamp_seconds",
+            "The newest sample of a sender that was folded, for the first 200 senders; worry when it lags the clock by minutes.",
+            sender_progress(node),
+        ),
+        gauge(
+            "prefold_log_time_timestamp_seconds",
+            "Log time that has been folded; worry when it lags the clock.",
+            one(node.stream_status().log_time.load(Ordering::Relaxed) as f64 / 1000.0),
         ),
     ]
 }

@@ -107,6 +107,7 @@ fn families(node: &Node) -> Vec<Family> {
     families.extend(ingest::scrapes(node));
     families.extend(ingest::files(node));
     families.extend(log::families(node));
+    families.extend(log::folded(node));
     families.extend(views::families(node));
     families.extend(queries::families(node));
     families.extend(queries::upstream(node));

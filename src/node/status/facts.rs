@@ -52,7 +52,8 @@ pub struct StreamFacts {
 #[derive(Default)]
 pub struct LogFacts {
     pub partitions: u16,
-    pub bytes: u64,
+    /// On the local disk; `None` when it is elsewhere.
+    pub bytes: Option<u64>,
     /// The oldest record kept, and the newest appended, over all partitions.
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
@@ -201,7 +202,7 @@ fn log(node: &Node) -> LogFacts {
     let known = |t: &Timestamp| *t != Timestamp::MIN;
     LogFacts {
         partitions: node.log.partitions(),
-        bytes: stats.bytes,
+        bytes: stats.disk.map(|disk| disk.bytes),
         oldest: extents.iter().map(|extent| extent.first_log_time).filter(known).min(),
         newest: extents.iter().map(|extent| extent.newest_log_time).filter(known).max(),
         append_failures: stats.append_failures,

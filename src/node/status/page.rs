@@ -209,7 +209,8 @@ fn log(facts: &Facts, out: &mut String) {
         ("records not yet folded", number(facts.stream.records_ahead)),
         ("samples folded since the start", number(facts.stream.samples)),
         ("oldest record kept", known(facts.log.oldest)),
-        ("bytes, partitions", format!("{}, {}", number(facts.log.bytes), facts.log.partitions)),
+        ("bytes on the disk", facts.log.bytes.map_or_else(|| "none here".to_owned(), number)),
+        ("partitions", facts.log.partitions.to_string()),
         ("appends failed", number(facts.log.append_failures)),
     ];
     for (name, value) in rows {

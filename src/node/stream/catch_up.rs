@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::ViewProgress;
 use super::streaming::{Streaming, resume_ms};
@@ -15,6 +16,9 @@ use crate::model::{Commit, Timestamp, ViewId};
 use crate::node::begin::Begin;
 use crate::node::lane::{Closed, Lane};
 use crate::plan::Catalog;
+
+/// When the log cannot be read for them, views wait this long before they try again.
+const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
 
 /// A lane of views that the main lane will take over.
 pub(super) struct CatchUp {
@@ -49,7 +53,8 @@ fn take(commit: &mut Commit, is_wanted: impl Fn(ViewId) -> bool) -> Commit {
 
 impl Streaming {
     pub fn step_catch_up(&mut self) -> Result<(), String> {
-        if self.catching_up.is_none() && !self.waiting.is_empty() {
+        let is_due = self.catch_up_not_before.is_none_or(|due| due <= Instant::now());
+        if self.catching_up.is_none() && !self.waiting.is_empty() && is_due {
             self.start_catch_up()?;
         }
         let Some(catch_up) = &mut self.catching_up else { return Ok(()) };
@@ -112,7 +117,14 @@ impl Streaming {
             None => ReadFrom::Beginning,
         };
         let (senders, uncover) = (self.store.senders(), self.options.new_senders_uncover);
-        let mut lane = Lane::start(&*self.log, from.clone(), self.options.threads, senders, uncover)?;
+        let mut lane = match Lane::start(&*self.log, from.clone(), self.options.threads, senders, uncover) {
+            Ok(lane) => lane,
+            Err(error) => {
+                tracing::error!(%error, "new views cannot begin to catch up; trying again in five seconds");
+                (self.waiting, self.catch_up_not_before) = (views, Some(Instant::now() + CATCH_UP_PAUSE));
+                return Ok(());
+            }
+        };
         let begin = loop {
             // The main lane has read records, so this one will.
             if let Some(begin) = Begin::of(&*self.log, &from, &mut lane)? {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -16,7 +16,7 @@ use super::{Command, StreamOptions, StreamStatus, ViewProgress, describe};
 use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot, compile};
 use crate::dataflow::{ViewSet, ViewStart};
 use crate::log::{Log, ReadFrom};
-use crate::model::{Commit, ViewId};
+use crate::model::{Commit, Position, ViewId};
 use crate::node::begin::{Begin, view_start};
 use crate::node::lane::{Closed, Lane};
 use crate::plan::{Catalog, CatalogEntry};
@@ -39,6 +39,8 @@ pub(super) struct Streaming {
     pub catching_up: Option<CatchUp>,
     /// Views waiting for the lane before them to join.
     pub waiting: BTreeSet<ViewId>,
+    /// When the next attempt is due, after one that failed.
+    pub catch_up_not_before: Option<Instant>,
     /// Views beyond their limits, until a reload.
     pub suspended: BTreeSet<ViewId>,
 }
@@ -52,8 +54,12 @@ impl Streaming {
         status: Arc<StreamStatus>,
     ) -> Result<Streaming, String> {
         describe(&store, &catalog)?;
-        let resume =
-            store.positions().filter(|(incarnation, _)| *incarnation == log.incarnation()).map(|(_, positions)| positions);
+        // Partitions that were never read have no position: only from the beginning on is nothing of them left out.
+        let whole = |positions: &[Position]| positions.len() == usize::from(log.partitions());
+        let resume = store
+            .positions()
+            .filter(|(incarnation, positions)| *incarnation == log.incarnation() && whole(positions))
+            .map(|(_, positions)| positions);
         let plan = compile(&catalog, &OperatorsPlan::default());
         let from = match resume.as_ref().and_then(|positions| positions.iter().map(|position| position.log_time).min()) {
             Some(log_time) => ReadFrom::LogTime(log_time - resume_ms(&plan)),
@@ -71,6 +77,7 @@ impl Streaming {
             begins_from: Some(from),
             catching_up: None,
             waiting: BTreeSet::new(),
+            catch_up_not_before: None,
             suspended: BTreeSet::new(),
         })
     }
@@ -137,7 +144,9 @@ impl Streaming {
             let over_limit: Vec<ViewSlot> = closed.outputs.iter().flat_map(|output| output.ended.iter().copied()).collect();
             let commit = self.without_gone(closed.commit);
             let commit = self.hold_back(commit);
+            let positions = commit.positions.clone();
             self.commit(commit)?;
+            self.log.note_committed(&positions);
             if !over_limit.is_empty() {
                 self.suspend(&over_limit);
             }

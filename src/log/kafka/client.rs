@@ -1,0 +1,143 @@
+//! What all clients of librdkafka are made with, and where what they say goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+
+use super::options::{KafkaOptions, Tls};
+
+/// Of each kind of complaint one is said in this time: a broker that is away is complained of several times a second, by every
+/// client.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Where librdkafka's own lines go, those of all clients of a log. Its threads call this: it must not block.
+#[derive(Clone, Default)]
+pub(super) struct Listener {
+    /// When a complaint of each kind was last said; there are as many kinds as librdkafka has parts and error codes. Held for
+    /// a look-up.
+    said: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Listener {
+    fn is_due(&self, kind: &str) -> bool {
+        let mut said = self.said.lock();
+        if said.get(kind).is_some_and(|last| last.elapsed() < COMPLAINT_EVERY) {
+            return false;
+        }
+        said.insert(kind.to_owned(), Instant::now());
+        true
+    }
+}
+
+impl ClientContext for Listener {
+    /// It never has passwords in it.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let grave = matches!(
+            level,
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
+        );
+        match self.is_due(facility) {
+            true if grave => tracing::warn!("Kafka: {message}"),
+            true => tracing::info!("Kafka: {message}"),
+            false => tracing::debug!("Kafka: {message}"),
+        }
+    }
+
+    /// Something that librdkafka tries to mend by itself.
+    fn error(&self, error: KafkaError, reason: &str) {
+        match self.is_due(&error.to_string()) {
+            true => tracing::warn!(%error, "Kafka: {reason}"),
+            false => tracing::debug!(%error, "Kafka: {reason}"),
+        }
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+/// What every client needs: where the brokers are, and how to talk to them.
+pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", options.brokers.join(","))
+        .set("client.id", "prefold")
+        .set("socket.keepalive.enable", "true")
+        // A broker that comes back is found within two seconds, not ten.
+        .set("reconnect.backoff.max.ms", "2000")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    let protocol = match (options.tls.is_some(), options.sasl.is_some()) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(Tls { ca_file, certificate_file, key_file }) = &options.tls {
+        let files =
+            [("ssl.ca.location", ca_file), ("ssl.certificate.location", certificate_file), ("ssl.key.location", key_file)];
+        for (key, file) in files {
+            if let Some(file) = file {
+                config.set(key, file.display().to_string());
+            }
+        }
+    }
+    if let Some(sasl) = &options.sasl {
+        config
+            .set("sasl.mechanism", sasl.mechanism.name())
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", &sasl.password);
+    }
+    config
+}
+
+/// A client that reads, from places it is told.
+pub(super) fn reading(options: &KafkaOptions, partitions: u16) -> ClientConfig {
+    const PREFETCH_KIB: usize = 64 << 10;
+    let mut config = base(options);
+    config
+        .set("group.id", &options.group)
+        .set("enable.auto.commit", "false")
+        // What the log no longer holds is a gap to be told, not to be passed over.
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        // Each partition has a queue of its own: together they hold about as much as one would.
+        .set("queued.max.messages.kbytes", (PREFETCH_KIB / usize::from(partitions.max(1))).max(1 << 10).to_string())
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.error.backoff.ms", "100");
+    config
+}
+
+/// A client that appends.
+pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> ClientConfig {
+    let queue_kib = (options.queue_bytes_max / 1024).saturating_mul(2).clamp(1 << 14, 1 << 30);
+    let mut config = base(options);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.codec", options.compression.name())
+        .set("linger.ms", options.linger.as_millis().to_string())
+        .set("batch.size", options.batch_bytes.to_string())
+        .set("message.max.bytes", message_bytes_max.to_string())
+        .set("message.timeout.ms", options.delivery_timeout.as_millis().to_string())
+        // Our own bound comes first: theirs is out of reach.
+        .set("queue.buffering.max.messages", "0")
+        .set("queue.buffering.max.kbytes", queue_kib.to_string());
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_complaint_is_said_once_a_while_whoever_complains() {
+        let listener = Listener::default();
+        assert!(listener.is_due("FAIL") && listener.is_due("GETPID"));
+        assert!(!listener.clone().is_due("FAIL"), "clients share what was said");
+    }
+}

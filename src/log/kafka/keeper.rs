@@ -1,0 +1,97 @@
+//! The keeper: a thread that sees to it that log time moves and that what is known of the topic stays true.
+//!
+//! Twice per tick interval it asks where the partitions end, appends a tick where nobody else appended, and looks whether the
+//! topic is still the one that was opened. More rarely it asks where partitions begin, and tells Kafka's own tools how far
+//! results have been committed. It waits for brokers as long as it takes: nobody waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::client::{Listener, reading};
+use super::options::KafkaOptions;
+use super::producer::Appender;
+use super::shared::Shared;
+use super::survey::Survey;
+
+/// How often it is asked where the partitions begin: retention deletes whole files, minutes apart.
+const BEGINNINGS_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the group's offsets are committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the last commit may take.
+const LAST_COMMIT: Duration = Duration::from_millis(500);
+
+pub(super) struct Keeper {
+    pub shared: Arc<Shared>,
+    pub appender: Arc<Appender>,
+    pub survey: Arc<Survey>,
+    pub options: KafkaOptions,
+    /// Its other end is dropped when the log is closed.
+    pub closed: Receiver<()>,
+}
+
+impl Keeper {
+    pub fn run(self) {
+        let group: Option<BaseConsumer<Listener>> =
+            reading(&self.options, self.shared.partitions).create_with_context(self.shared.listener.clone()).ok();
+        let (mut beginnings, mut committed) = (Instant::now(), Instant::now());
+        while self.closed.recv_timeout(self.options.tick_interval / 2) == Err(RecvTimeoutError::Timeout) {
+            self.appender.mend();
+            // What the brokers say is true of when they were asked, or later.
+            let at = Instant::now();
+            let asked = (self.survey.ends(), self.survey.identity());
+            let failing = asked.0.err().or(asked.1.err());
+            if let Some(error) = failing {
+                tracing::debug!(%error, "Kafka does not say where the log ends; trying again");
+            }
+            if self.shared.replaced.get().is_some() {
+                self.appender.give_up();
+                continue;
+            }
+            let idle = self.shared.catalog.lock().idle(self.options.tick_interval, at);
+            self.appender.tick(&idle);
+            if beginnings.elapsed() >= BEGINNINGS_EVERY {
+                beginnings = Instant::now();
+                if let Err(error) = self.survey.beginnings() {
+                    tracing::debug!(%error, "Kafka does not say where the log begins; trying again");
+                }
+            }
+            if committed.elapsed() >= COMMIT_EVERY {
+                committed = Instant::now();
+                self.commit(group.as_ref());
+            }
+        }
+        self.commit(group.as_ref());
+        // Brokers that do not answer must not keep us from closing.
+        if let Some(group) = group {
+            drop(group.poll(LAST_COMMIT));
+        }
+    }
+
+    /// Tells Kafka how far we are. Nothing of ours reads it: what fails is tried again with the next positions.
+    fn commit(&self, group: Option<&BaseConsumer<Listener>>) {
+        let Some(group) = group else { return };
+        // Serves what came meanwhile; there are no messages, for nothing is assigned.
+        while group.poll(Duration::ZERO).is_some() {}
+        let positions = std::mem::take(&mut self.shared.catalog.lock().committed);
+        if positions.is_empty() || self.shared.replaced.get().is_some() {
+            return;
+        }
+        let mut offsets = TopicPartitionList::new();
+        for position in positions {
+            let next = KafkaOffset::Offset(position.next.0 as i64);
+            let added = offsets.add_partition_offset(&self.shared.topic, i32::from(position.partition.0), next);
+            if let Err(error) = added {
+                tracing::debug!(%error, "a position cannot be told to Kafka");
+            }
+        }
+        if let Err(error) = group.commit(&offsets, CommitMode::Async) {
+            tracing::debug!(%error, "Kafka did not take the group's offsets; lag is shown too large meanwhile");
+        }
+    }
+}

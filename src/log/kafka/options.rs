@@ -1,0 +1,122 @@
+//! What a log in Kafka is opened with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::log::AppendObserver;
+
+/// What a log in Kafka is opened with.
+#[derive(Clone)]
+pub struct KafkaOptions {
+    /// Brokers to ask for all others: `host:port`.
+    pub brokers: Vec<String>,
+    /// The topic of the samples.
+    pub topic: String,
+    /// The consumer group under which the position of what was dealt with is kept for Kafka's own tools.
+    pub group: String,
+    /// Of a topic that does not exist yet; 1 to 1024. An existing one keeps its own.
+    pub partitions: u16,
+    /// How many brokers keep each partition of a topic that does not exist yet; the broker's default when `None`.
+    pub replication: Option<u16>,
+    /// A new topic keeps records this long; an existing one must keep them at least as long.
+    pub retention_ms: i64,
+    pub compression: Compression,
+    /// How long a batch waits for more records.
+    pub linger: Duration,
+    /// The most bytes of a batch, before compression.
+    pub batch_bytes: usize,
+    /// Appends that would make more than this wait are refused with `Overloaded`; at least one may always wait.
+    pub queue_bytes_max: usize,
+    /// An append that the brokers have not acknowledged after this is answered with an error.
+    pub delivery_timeout: Duration,
+    /// How long to wait for the brokers when the log is opened.
+    pub open_timeout: Duration,
+    /// Partitions that nobody appended to for this long get a tick.
+    pub tick_interval: Duration,
+    /// Encryption, and our certificate; plain text when `None`.
+    pub tls: Option<Tls>,
+    /// Who we are.
+    pub sasl: Option<Sasl>,
+    /// The log that positions are known of, if any: the same topic with another partition count is refused.
+    pub known_incarnation: Option<u128>,
+    pub append_observer: Option<AppendObserver>,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Lz4,
+    Zstd,
+}
+
+/// Encryption. Files are PEM.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Who may have signed the brokers' certificates; the system's authorities when `None`.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key, where brokers ask for one.
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+/// Name and password. Not `Debug`: the password is shown nowhere.
+#[derive(Clone)]
+pub struct Sasl {
+    pub mechanism: Mechanism,
+    pub username: String,
+    pub password: String,
+}
+
+/// How the password is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+impl KafkaOptions {
+    /// 8 partitions kept for 6 h, zstd, batches of 1 MiB after 5 ms at the latest, 256 MiB may wait.
+    pub fn new(brokers: Vec<String>, topic_prefix: &str) -> KafkaOptions {
+        KafkaOptions {
+            brokers,
+            topic: format!("{topic_prefix}.samples"),
+            group: format!("{topic_prefix}.fold"),
+            partitions: 8,
+            replication: None,
+            retention_ms: 6 * 3_600_000,
+            compression: Compression::Zstd,
+            linger: Duration::from_millis(5),
+            batch_bytes: 1 << 20,
+            queue_bytes_max: 256 << 20,
+            delivery_timeout: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(30),
+            tick_interval: Duration::from_secs(1),
+            tls: None,
+            sasl: None,
+            known_incarnation: None,
+            append_observer: None,
+        }
+    }
+}
+
+impl Compression {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+impl Mechanism {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Appending: the records of an append go to their partitions, and it is answered when the last of them is acknowledged.
+//!
+//! The producer is idempotent and waits for all replicas in sync. librdkafka's thread calls back for each record; nothing
+//! there waits for anything but a short lock. A producer that has failed for good, because the brokers have lost what they
+//! had acknowledged to it, is replaced by a new one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use tokio::sync::oneshot;
+
+use super::client::appending;
+use super::options::KafkaOptions;
+use super::shared::Shared;
+use crate::log::{AppendError, AppendObserver, NewRecord};
+use crate::model::{Offset, PartitionId, Timestamp};
+
+/// What a record takes in the queue beside its payload.
+const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// One call of `append`, or a tick.
+pub(super) struct Append {
+    /// Records not yet answered by the brokers.
+    left: AtomicUsize,
+    /// What it takes in the queue until it is answered.
+    bytes: usize,
+    since: Instant,
+    /// Held to move a value.
+    outcome: Mutex<Outcome>,
+}
+
+#[derive(Default)]
+struct Outcome {
+    failed: Option<AppendError>,
+    /// Taken when it is answered; ticks have none.
+    answer: Option<oneshot::Sender<Result<(), AppendError>>>,
+}
+
+/// Hears from librdkafka what became of records.
+pub(super) struct Deliveries {
+    shared: Arc<Shared>,
+    observer: Option<AppendObserver>,
+}
+
+/// Appends to the topic.
+pub(super) struct Appender {
+    shared: Arc<Shared>,
+    options: KafkaOptions,
+    message_bytes_max: usize,
+    producer: ArcSwap<ThreadedProducer<Deliveries>>,
+}
+
+impl Appender {
+    pub fn new(shared: Arc<Shared>, options: KafkaOptions, message_bytes_max: usize) -> Result<Appender, KafkaError> {
+        let producer = ArcSwap::from_pointee(producer(&shared, &options, message_bytes_max)?);
+        Ok(Appender { shared, options, message_bytes_max, producer })
+    }
+
+    /// Hands records over; their answer comes through the sender.
+    pub fn append(&self, records: &[NewRecord], answer: oneshot::Sender<Result<(), AppendError>>) {
+        let bytes = records.iter().map(|record| record.payload.len() + RECORD_OVERHEAD_BYTES).sum();
+        if let Err(error) = self.admit(bytes) {
+            self.shared.catalog.lock().stats.append_failures += 1;
+            drop(answer.send(Err(error)));
+            return;
+        }
+        self.send(records, bytes, Some(answer));
+    }
+
+    /// Records without samples, which nobody waits for.
+    pub fn tick(&self, partitions: &[u16]) {
+        for partition in partitions {
+            let record = NewRecord { partition: PartitionId(*partition), payload: Bytes::new(), newest: None };
+            self.send(&[record], 0, None);
+        }
+    }
+
+    fn admit(&self, bytes: usize) -> Result<(), AppendError> {
+        let queue_bytes_max = self.options.queue_bytes_max;
+        let admitted = |queued: usize| (queued == 0 || queued + bytes <= queue_bytes_max).then_some(queued + bytes);
+        let queued = self.shared.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admitted);
+        queued.map_err(|queued_bytes| AppendError::Overloaded { queued_bytes, queue_bytes_max }).map(|_| ())
+    }
+
+    fn send(&self, records: &[NewRecord], bytes: usize, answer: Option<oneshot::Sender<Result<(), AppendError>>>) {
+        let outcome = Mutex::new(Outcome { failed: None, answer });
+        let append = Arc::new(Append { left: AtomicUsize::new(records.len()), bytes, since: Instant::now(), outcome });
+        let producer = self.producer.load_full();
+        let deliveries = producer.context();
+        for (index, record) in records.iter().enumerate() {
+            let message = BaseRecord::<(), [u8], Arc<Append>>::with_opaque_to(&self.shared.topic, Arc::clone(&append))
+                .partition(i32::from(record.partition.0))
+                .payload(&record.payload);
+            if let Err((error, _)) = producer.send(message) {
+                if record.payload.is_empty() {
+                    self.shared.catalog.lock().ticked(record.partition.0);
+                }
+                // What was handed over before stays on its way: a failed append may be there in part.
+                deliveries.answer(&append, records.len() - index, Some(&error));
+                return;
+            }
+        }
+    }
+
+    /// The client, for requests of other kinds.
+    pub fn with_client<T>(&self, ask: impl FnOnce(&Client<Deliveries>) -> T) -> T {
+        ask(self.producer.load_full().client())
+    }
+
+    /// Replaces a producer that has failed for good. What waited in it is answered with an error.
+    pub fn mend(&self) {
+        let Some((code, reason)) = self.producer.load().client().fatal_error() else { return };
+        tracing::error!(%code, "Kafka refuses all further records of this producer, beginning with a new one: {reason}");
+        match producer(&self.shared, &self.options, self.message_bytes_max) {
+            Ok(new) => drop(self.producer.swap(Arc::new(new))),
+            Err(error) => tracing::error!(%error, "cannot begin with a new producer; trying again"),
+        }
+    }
+
+    /// Answers what waits with an error: the topic is not the one it was meant for.
+    pub fn give_up(&self) {
+        self.producer.load().purge(PurgeConfig::default().queue().inflight());
+    }
+
+    /// Waits for what somebody waits for; what the brokers have not taken in time is answered with an error.
+    pub fn finish(&self, patience: Duration) {
+        let began = Instant::now();
+        while self.shared.queued_bytes.load(Ordering::Relaxed) > 0 && began.elapsed() < patience {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.give_up();
+        // The answers of what was thrown away come at once.
+        let _ = self.producer.load().flush(Duration::from_secs(5));
+    }
+}
+
+fn producer(
+    shared: &Arc<Shared>,
+    options: &KafkaOptions,
+    message_bytes_max: usize,
+) -> Result<ThreadedProducer<Deliveries>, KafkaError> {
+    let deliveries = Deliveries { shared: Arc::clone(shared), observer: options.append_observer.clone() };
+    appending(options, message_bytes_max).create_with_context(deliveries)
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.shared.listener.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.shared.listener.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Append>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, append: Arc<Append>) {
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some(error)),
+        };
+        self.note_delivery(message, error.is_none());
+        self.answer(&append, 1, error);
+    }
+}
+
+impl Deliveries {
+    fn note_delivery(&self, message: &BorrowedMessage<'_>, acknowledged: bool) {
+        let (partition, bytes) = (message.partition() as u16, message.payload_len());
+        let mut catalog = self.shared.catalog.lock();
+        if acknowledged {
+            let log_time = match message.timestamp() {
+                Stamp::LogAppendTime(ms) => Timestamp(ms),
+                _ => Timestamp::MIN,
+            };
+            catalog.acknowledged(partition, Offset(message.offset().max(0).unsigned_abs()), log_time, bytes);
+        }
+        if bytes == 0 {
+            catalog.ticked(partition);
+        }
+    }
+
+    fn append_error(&self, error: &KafkaError) -> AppendError {
+        if let Some(why) = self.shared.replaced.get() {
+            return AppendError::Replaced { why: why.clone() };
+        }
+        let error = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageTimedOut) => {
+                "the brokers have not acknowledged them within log.kafka.delivery_timeout; check the brokers".to_owned()
+            }
+            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => return AppendError::Closed,
+            _ => error.to_string(),
+        };
+        AppendError::Kafka { error }
+    }
+
+    /// So many records of an append are dealt with. The last one answers it.
+    fn answer(&self, append: &Append, records: usize, error: Option<&KafkaError>) {
+        if let Some(error) = error {
+            append.outcome.lock().failed.get_or_insert_with(|| self.append_error(error));
+        }
+        if append.left.fetch_sub(records, Ordering::AcqRel) > records {
+            return;
+        }
+        self.shared.queued_bytes.fetch_sub(append.bytes, Ordering::Relaxed);
+        let Outcome { failed, answer } = std::mem::take(&mut *append.outcome.lock());
+        let Some(answer) = answer else { return };
+        match (&failed, &self.observer) {
+            (None, Some(observer)) => observer(append.since.elapsed()),
+            (None, None) => {}
+            (Some(_), _) => self.shared.catalog.lock().stats.append_failures += 1,
+        }
+        drop(answer.send(failed.map_or(Ok(()), Err)));
+    }
+}

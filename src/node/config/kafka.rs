@@ -1,0 +1,196 @@
+//! The log in Kafka, as it is configured: where the brokers are, what is asked of them, and who we are to them.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::value::{ByteSize, Millis, broker_problem};
+use crate::plan::spec::Report;
+use crate::plan::spec::tree::{Node, Value, item};
+
+/// A log in Kafka.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaLogConfig {
+    /// Brokers to ask for all others, each host:port.
+    pub brokers: Vec<String>,
+    /// What the names of topics and consumer groups begin with. Default prefold.
+    #[serde(default = "KafkaLogConfig::default_prefix")]
+    pub topic_prefix: String,
+    /// How many partitions a new topic gets; an existing one keeps its own. Default 8.
+    #[serde(default = "KafkaLogConfig::default_partitions")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub partitions: u16,
+    /// How many brokers keep each partition of a new topic. Default what the brokers give.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    pub replication: Option<u16>,
+    /// How long a new topic keeps samples; an existing one must keep them as long. Default 6h.
+    #[serde(default = "KafkaLogConfig::default_retention")]
+    pub retention: Millis,
+    /// How batches are compressed. Default zstd.
+    #[serde(default)]
+    pub compression: KafkaCompression,
+    /// How long a batch waits for more records. Default 5ms.
+    #[serde(default = "KafkaLogConfig::default_linger")]
+    pub linger: Millis,
+    /// The most bytes of a batch, before compression. Default 1MiB.
+    #[serde(default = "KafkaLogConfig::default_batch")]
+    pub batch_bytes: ByteSize,
+    /// Bytes that may wait for the brokers; beyond it senders are told to come again. Default 256MiB.
+    #[serde(default = "KafkaLogConfig::default_queue")]
+    pub queue_bytes_max: ByteSize,
+    /// How long the brokers may take to acknowledge; then the sender is told to come again. Default 30s.
+    #[serde(default = "KafkaLogConfig::default_delivery")]
+    pub delivery_timeout: Millis,
+    /// Encryption. Default none; `{}` trusts the system's authorities.
+    #[serde(default)]
+    pub tls: Option<KafkaTls>,
+    /// Who we are to the brokers. Default nobody.
+    #[serde(default)]
+    pub sasl: Option<KafkaSasl>,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KafkaCompression {
+    None,
+    Lz4,
+    #[default]
+    Zstd,
+}
+
+/// Encryption; files are PEM.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaTls {
+    /// Who may have signed the brokers' certificates. Default the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, where brokers ask for one. Default none.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of our certificate. Default none.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Name and password.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSasl {
+    /// How the password is proved.
+    pub mechanism: KafkaMechanism,
+    /// Our name.
+    pub username: String,
+    /// The file that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The environment variable that holds the password.
+    #[serde(default)]
+    pub password_env: Option<String>,
+}
+
+/// How a password is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum KafkaMechanism {
+    #[serde(rename = "plain")]
+    Plain,
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl KafkaLogConfig {
+    /// A log of which only the brokers are given.
+    pub fn new(brokers: Vec<String>) -> KafkaLogConfig {
+        KafkaLogConfig {
+            brokers,
+            topic_prefix: KafkaLogConfig::default_prefix(),
+            partitions: KafkaLogConfig::default_partitions(),
+            replication: None,
+            retention: KafkaLogConfig::default_retention(),
+            compression: KafkaCompression::default(),
+            linger: KafkaLogConfig::default_linger(),
+            batch_bytes: KafkaLogConfig::default_batch(),
+            queue_bytes_max: KafkaLogConfig::default_queue(),
+            delivery_timeout: KafkaLogConfig::default_delivery(),
+            tls: None,
+            sasl: None,
+        }
+    }
+
+    fn default_prefix() -> String {
+        "prefold".to_owned()
+    }
+
+    fn default_partitions() -> u16 {
+        8
+    }
+
+    fn default_retention() -> Millis {
+        Millis(6 * 3_600_000)
+    }
+
+    fn default_linger() -> Millis {
+        Millis(5)
+    }
+
+    fn default_batch() -> ByteSize {
+        ByteSize(1 << 20)
+    }
+
+    fn default_queue() -> ByteSize {
+        ByteSize(256 << 20)
+    }
+
+    fn default_delivery() -> Millis {
+        Millis(30_000)
+    }
+}
+
+/// Checks of `log` that the schema has no words for.
+pub(super) fn meaning(log: &Node, report: &mut Report) {
+    let Some(kafka) = log.get("kafka") else { return };
+    if let Some(embedded) = log.get("embedded") {
+        report.error("log.embedded", embedded.place, "there is one log: log.embedded or log.kafka", "leave one of them out");
+    }
+    if let Some(Node { value: Value::Text(text), place }) = log.get("log_time")
+        && text == "samples"
+    {
+        report.error("log.log_time", *place, "in Kafka the brokers give the time", "leave it out, or use log.embedded");
+    }
+    let brokers = kafka.get("brokers").map_or(&[][..], Node::items);
+    if let Some(node) = kafka.get("brokers").filter(|_| brokers.is_empty()) {
+        report.error("log.kafka.brokers", node.place, "names no broker", "write it like [127.0.0.1:9092]");
+    }
+    for (index, node) in brokers.iter().enumerate() {
+        if let Value::Text(text) = &node.value
+            && let Some(problem) = broker_problem(text)
+        {
+            report.error(item("log.kafka.brokers", index), node.place, problem, "");
+        }
+    }
+    if let Some(Node { value: Value::Text(text), place }) = kafka.get("topic_prefix")
+        && !is_topic_prefix(text)
+    {
+        let remedy = "use letters, digits, '.', '_' and '-', at most 200 of them";
+        report.error("log.kafka.topic_prefix", *place, format!("{text:?} cannot begin a topic's name"), remedy);
+    }
+    if let Some(tls) = kafka.get("tls")
+        && tls.get("certificate_file").is_some() != tls.get("key_file").is_some()
+    {
+        report.error("log.kafka.tls", tls.place, "certificate_file and key_file belong together", "set both or neither");
+    }
+    if let Some(sasl) = kafka.get("sasl")
+        && sasl.get("password_file").is_some() == sasl.get("password_env").is_some()
+    {
+        let message = "the password is in a file or in an environment variable";
+        report.error("log.kafka.sasl", sasl.place, message, "set password_file or password_env, one of them");
+    }
+}
+
+fn is_topic_prefix(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=200).contains(&text.len()) && text.bytes().all(legal)
+}
