@@ -8,3 +8,4 @@ mod random;
 mod resume;
 mod served;
 pub mod streaming;
+mod tenants;
