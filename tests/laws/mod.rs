@@ -9,3 +9,4 @@ mod random;
 mod resume;
 mod served;
 pub mod streaming;
+mod tenants;
