@@ -296,7 +296,8 @@ fn show(args: &DemoArgs, outcome: &Outcome) {
         println!("{name:<16}{:>14}{:>16}{:>14.4}", cost.series, cost.samples, cost.seconds);
     }
     let equal = if outcome.equal { "every value is equal" } else { "THE VALUES DIFFER" };
-    println!("\n{:.0}x faster, {} points, {equal}\n", outcome.speedup, outcome.points);
+    println!("\n{:.0}x faster, {} points, {equal}", outcome.speedup, outcome.points);
+    println!("(raw: once, in this process; pre-aggregated: the best of three, over HTTP)\n");
     for series in outcome.answer.iter().take(5) {
         println!("{}  {}", chart(&series.points), series.labels);
     }
