@@ -21,9 +21,12 @@ use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use super::writers::Writers;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::{Clock, Labels, PartitionId, Sample, Tenant};
+use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
 use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
 use crate::wire::{Problem, WireError, snappy};
+
+/// How long a failed append speaks of the log: without writes nobody would see that it is well again.
+const FAILING_MS: i64 = 10_000;
 
 /// What the symbol table may take; a full one is replaced by an empty one.
 const SYMBOL_BYTES_MAX: usize = 512 << 20;
@@ -73,6 +76,8 @@ pub struct Gateway {
     /// Memory of bodies, in flight.
     pub(super) bodies: Arc<BodyBudget>,
     senders: Senders,
+    /// When and why the last append failed, if it did.
+    failing: parking_lot::Mutex<Option<(Timestamp, String)>>,
     counters: Counters,
 }
 
@@ -131,6 +136,7 @@ impl Gateway {
             log,
             clock,
             senders: Senders::new(options.senders_max, &options.senders),
+            failing: parking_lot::Mutex::default(),
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),
             writers: Writers::default(),
@@ -275,7 +281,15 @@ impl Gateway {
         if records.is_empty() {
             return Ok(());
         }
-        self.log.append(records).await.unwrap_or(Err(AppendError::Closed))
+        let appended = self.log.append(records).await.unwrap_or(Err(AppendError::Closed));
+        *self.failing.lock() = appended.as_ref().err().map(|error| (self.clock.now(), error.to_string()));
+        appended
+    }
+
+    /// Why the log took nothing the last time, if that was a moment ago: whoever is told so tries again soon.
+    pub fn failing(&self) -> Option<String> {
+        let (at, why) = self.failing.lock().clone()?;
+        (self.clock.now() - at < FAILING_MS).then_some(why)
     }
 
     /// A body of a known sender that was not read may have held anything: its tenant's views are uncovered around now.

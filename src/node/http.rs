@@ -79,6 +79,9 @@ fn ready(node: &Node) -> Response {
     if let Some(why) = &*node.stream_status().failed.lock() {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("streaming has stopped: {why}\n")).into_response();
     }
+    if let Some(why) = node.gateway.failing() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("writes are refused: {why}\n")).into_response();
+    }
     "Prefold is ready.\n".into_response()
 }
 

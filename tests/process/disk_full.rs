@@ -64,6 +64,12 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
     for path in ["/-/healthy", "/metrics", "/prefold/api/v1/views"] {
         assert_eq!(running.get(path).await.status, 200, "{path}");
     }
+    until("it to be told as not ready", async || {
+        assert_eq!(running.write(&series()).await.status, 503);
+        let ready = running.get("/-/ready").await;
+        (ready.status == 503 && ready.text.contains("writes are refused")).then_some(())
+    })
+    .await;
     assert!(running.metric("prefold_ingest_refused_total{reason=\"log-unavailable\"}").await >= 1.0);
     assert!(running.metric("prefold_log_append_failures_total").await >= 1.0);
     assert_eq!(running.write(&series()).await.status, 503);
@@ -78,6 +84,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_again() {
 
     std::fs::remove_file(&filler).unwrap();
     until("a write to be taken", async || (running.write(&series()).await.status == 204).then_some(())).await;
+    assert_eq!(running.get("/-/ready").await.status, 200);
     let (t, mut expected) = (now_ms(), 0);
     let counted =
         |i: i64| vec![(labels(&[("__name__", "c_total"), ("g", "after"), ("i", &i.to_string())]), vec![sample(t, 1.0)])];
