@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prefold::log::{Appended, Extent, Log, LogReader, LogRecord, LogStats, NewRecord, ReadError, ReadFrom};
-use prefold::model::{Labels, Matcher, Offset, PartitionId, Sample, Selector, SpanReason, Timestamp};
+use prefold::model::{Labels, Offset, PartitionId, Sample, SpanReason, Timestamp};
 use prefold::node::stream::{Stream, StreamOptions};
 use prefold::store::{Store, StoreOptions};
 use prefold::wire::record::encode_record;
@@ -104,17 +104,7 @@ fn a_gap_of_one_partition_uncovers_from_where_that_partition_stood() {
         Ok(all(0, 40..50).collect()),
         Ok(all(1, behind..SECONDS).chain(all(0, 50..SECONDS)).collect()),
     ];
-    let rule = Rule {
-        aggregation: "sum",
-        by: Some(vec!["g"]),
-        without: None,
-        function: "count_over_time",
-        selector: Selector::new(vec![Matcher::equal("__name__", "x")]),
-        window_ms: WINDOW_MS,
-        step_ms: 1_000,
-        max_delay_ms: MAX_DELAY_MS,
-        tolerance: 0.0,
-    };
+    let rule = Rule::count(WINDOW_MS, MAX_DELAY_MS);
     let catalog = Arc::new(catalog(std::slice::from_ref(&rule)));
     let id = catalog.entries().next().unwrap().view.id;
     let dir = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ use prefold::ingest::remote_write::{Receiver, ReceiverOptions};
 use prefold::log::{
     AppendError, Appended, EmbeddedLog, EmbeddedOptions, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom,
 };
-use prefold::model::{Clock, Labels, Matcher, PartitionId, Sample, Selector, SpanReason, Timestamp};
+use prefold::model::{Clock, Labels, PartitionId, Sample, SpanReason, Timestamp};
 use prefold::node::stream::{Stream, StreamOptions};
 use prefold::store::{ReadLimits, Store, StoreOptions};
 use prefold::wire::{remote_write_v1, snappy};
@@ -111,17 +111,7 @@ impl World {
         let log = EmbeddedLog::open(&dir.path().join("log"), options).unwrap();
         let log = Arc::new(HalfLog { log, halves: AtomicBool::new(false) });
         let store = Arc::new(Store::open(&dir.path().join("store"), StoreOptions::default()).unwrap());
-        let rule = Rule {
-            aggregation: "sum",
-            by: Some(vec!["g"]),
-            without: None,
-            function: "count_over_time",
-            selector: Selector::new(vec![Matcher::equal("__name__", "x")]),
-            window_ms: WINDOW_MS,
-            step_ms: 1_000,
-            max_delay_ms: MAX_DELAY_MS,
-            tolerance: 0.0,
-        };
+        let rule = Rule::count(WINDOW_MS, MAX_DELAY_MS);
         let options = StreamOptions { threads: 2, new_senders_uncover: false };
         let catalog = Arc::new(catalog(std::slice::from_ref(&rule)));
         let dyn_log: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prefold::model::{Labels, Sample, Selector, is_stale};
+use prefold::model::{Labels, Matcher, Sample, Selector, is_stale};
 
 pub const LOOKBACK_MS: i64 = 300_000;
 const FUTURE_MS: i64 = 600_000;
@@ -33,6 +33,23 @@ pub struct Rule {
     pub step_ms: i64,
     pub max_delay_ms: i64,
     pub tolerance: f64,
+}
+
+impl Rule {
+    /// `sum by (g) (count_over_time(x[window]))`, every second.
+    pub fn count(window_ms: i64, max_delay_ms: i64) -> Rule {
+        Rule {
+            aggregation: "sum",
+            by: Some(vec!["g"]),
+            without: None,
+            function: "count_over_time",
+            selector: Selector::new(vec![Matcher::equal("__name__", "x")]),
+            window_ms,
+            step_ms: 1_000,
+            max_delay_ms,
+            tolerance: 0.0,
+        }
+    }
 }
 
 /// One emitted grid point.
