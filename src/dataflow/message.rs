@@ -46,6 +46,21 @@ pub enum FoldInput {
     Record(RawRecord),
     /// Sent to every worker at the same epoch.
     Views(Arc<ViewSet>),
+    /// A partition comes: its state begins anew, with these views. `senders` are known to have written to it before.
+    Begin {
+        partition: PartitionId,
+        set: Arc<ViewSet>,
+        senders: Vec<SenderSeen>,
+    },
+    /// Another set of views for one partition.
+    ViewsOf {
+        partition: PartitionId,
+        set: Arc<ViewSet>,
+    },
+    /// A partition goes, and its state with it.
+    End {
+        partition: PartitionId,
+    },
     /// Records between these log times cannot be read: everything they may have held is uncovered.
     Lost {
         partition: PartitionId,
@@ -97,6 +112,8 @@ pub struct Introduced {
 pub struct Filtered {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
     /// Whose number `sender` is, said once.
@@ -149,6 +166,8 @@ pub struct NewGroup {
 pub struct Partitioned {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
     pub sender_named: Option<(Tenant, SmolStr)>,
@@ -166,6 +185,8 @@ pub struct Partitioned {
 pub struct Windowed {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender_seen: Option<SenderSeen>,
     pub feeds: Vec<Feeds>,
@@ -294,6 +315,14 @@ pub enum ToCombine {
     Seen(SenderSeen),
     Feeds(Feeds),
     Folded(Folded),
+}
+
+/// What one worker of a fold without combine gives of one closed epoch, in the order of each partition.
+#[derive(Clone, Debug, Default)]
+pub struct FoldOutput {
+    pub epoch: u64,
+    pub worker: usize,
+    pub messages: Vec<(PartitionId, ToCombine)>,
 }
 
 /// What one worker gives of one closed epoch.

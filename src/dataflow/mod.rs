@@ -11,6 +11,7 @@
 
 pub mod aggregate;
 pub mod combine;
+mod combine_view;
 pub mod coverage;
 pub mod filter;
 pub mod members;

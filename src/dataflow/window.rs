@@ -38,7 +38,7 @@ pub struct Windows {
 impl Windows {
     pub fn record(&mut self, input: Partitioned) -> Windowed {
         let (partition, log_time, uncovers) = (input.partition, input.log_time, input.uncovers);
-        let mut out = Windowed { partition, log_time, uncovers, ..Windowed::default() };
+        let mut out = Windowed { partition, log_time, uncovers, fresh: input.fresh, ..Windowed::default() };
         if let Some(set) = &input.views {
             self.take_views(set);
         }
