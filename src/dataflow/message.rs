@@ -15,6 +15,7 @@ use crate::model::{
     GroupLabels, Labels, LogTime, PartitionId, ResultPoint, STALE_NAN, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
     Uncover, ViewId,
 };
+use crate::wire::cluster::STATUS_NUMBERS;
 
 /// A set of views coming into force, in epoch order.
 #[derive(Debug)]
@@ -273,6 +274,49 @@ impl Default for Status {
             conflicting: 0,
             state_bytes: 0,
             window_samples: 0,
+        }
+    }
+}
+
+impl Status {
+    /// As it crosses between processes.
+    pub fn numbers(&self) -> [i64; STATUS_NUMBERS] {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        [
+            count(self.live),
+            count(self.valued),
+            count(self.overdue),
+            self.overdue_since.0,
+            self.overdue_newest.0,
+            self.overdue_new_since.0,
+            count(self.back),
+            count(self.gone),
+            count(self.not_counted),
+            count(self.conflicting),
+            count(self.state_bytes),
+            count(self.window_samples),
+        ]
+    }
+
+    pub fn from_numbers(slot: ViewSlot, t: Timestamp, numbers: &[i64; STATUS_NUMBERS]) -> Status {
+        let count = |number: i64| number.max(0).unsigned_abs();
+        let [live, valued, overdue, since, newest, new_since, back, gone, not_counted, conflicting, bytes, samples] =
+            *numbers;
+        Status {
+            slot,
+            t,
+            live: count(live),
+            valued: count(valued),
+            overdue: count(overdue),
+            overdue_since: Timestamp(since),
+            overdue_newest: Timestamp(newest),
+            overdue_new_since: Timestamp(new_since),
+            back: count(back),
+            gone: count(gone),
+            not_counted: count(not_counted),
+            conflicting: count(conflicting),
+            state_bytes: count(bytes),
+            window_samples: count(samples),
         }
     }
 }

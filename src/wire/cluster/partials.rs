@@ -95,6 +95,43 @@ impl PartialsRecord {
         sealed(strings, &out)
     }
 
+    /// As records of at most so many bytes, in the order in which they must be written: the mark is in the last. A group
+    /// that alone is larger stays so.
+    pub fn encode_within(self, bytes_max: usize) -> Vec<Vec<u8>> {
+        let encoded = self.encode();
+        match (encoded.len() > bytes_max).then(|| self.halves()).flatten() {
+            None => vec![encoded],
+            Some((first, second)) => {
+                let mut all = first.encode_within(bytes_max);
+                all.extend(second.encode_within(bytes_max));
+                all
+            }
+        }
+    }
+
+    /// A keyframe's record says in which part its views are, and is made small.
+    fn halves(&self) -> Option<(PartialsRecord, PartialsRecord)> {
+        let (mut first, mut second) = (self.clone(), self.clone());
+        first.mark = None;
+        second.seen = Vec::new();
+        match self.views.as_slice() {
+            _ if self.keyframe.is_some() => return None,
+            [] if self.seen.len() > 1 => {
+                second.seen = first.seen.split_off(self.seen.len() / 2);
+            }
+            [] => return None,
+            [view] => {
+                let (one, other) = view.halves()?;
+                (first.views, second.views) = (vec![one], vec![other]);
+            }
+            views => {
+                let (some, others) = views.split_at(views.len() / 2);
+                (first.views, second.views) = (some.to_vec(), others.to_vec());
+            }
+        }
+        Some((first, second))
+    }
+
     /// # Errors
     /// When the bytes are no such record, or of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<PartialsRecord, WireError> {
@@ -118,6 +155,27 @@ impl PartialsRecord {
 }
 
 impl ViewPartials {
+    fn halves(&self) -> Option<(ViewPartials, ViewPartials)> {
+        let other = ViewPartials { view: self.view, ..ViewPartials::default() };
+        let (mut first, mut second) = (self.clone(), other);
+        match self.points.as_slice() {
+            [point] if point.groups.len() > 1 => {
+                let (some, others) = point.groups.split_at(point.groups.len() / 2);
+                first.points[0].groups = some.to_vec();
+                second.points = vec![GridPartials { t: point.t, status: None, groups: others.to_vec() }];
+            }
+            [] | [_] if self.uncovers.len() > 1 => {
+                second.uncovers = first.uncovers.split_off(self.uncovers.len() / 2);
+            }
+            [] | [_] => return None,
+            points => {
+                second.points = points[points.len() / 2..].to_vec();
+                first.points.truncate(points.len() / 2);
+            }
+        }
+        Some((first, second))
+    }
+
     fn put(&self, out: &mut Vec<u8>, strings: &mut Strings) {
         put_u128(out, self.view.0);
         put_varint(out, u64::from(self.entry.is_some()));

@@ -74,6 +74,36 @@ impl ResultsRecord {
         sealed(strings, &out)
     }
 
+    /// As records of at most so many bytes, in the order in which they must be written. A grid point of a view is never
+    /// split, for a store takes it whole: one that alone is larger stays so.
+    pub fn encode_within(self, bytes_max: usize) -> Vec<Vec<u8>> {
+        let encoded = self.encode();
+        match (encoded.len() > bytes_max).then(|| self.halves()).flatten() {
+            None => vec![encoded],
+            Some((first, second)) => {
+                let mut all = first.encode_within(bytes_max);
+                all.extend(second.encode_within(bytes_max));
+                all
+            }
+        }
+    }
+
+    fn halves(&self) -> Option<(ResultsRecord, ResultsRecord)> {
+        let (mut first, mut second) = (self.clone(), ResultsRecord { senders: Vec::new(), ..self.clone() });
+        match self.views.as_slice() {
+            [] => return None,
+            [view] => {
+                let (one, other) = view.halves()?;
+                (first.views, second.views) = (vec![one], vec![other]);
+            }
+            views => {
+                let (some, others) = views.split_at(views.len() / 2);
+                (first.views, second.views) = (some.to_vec(), others.to_vec());
+            }
+        }
+        Some((first, second))
+    }
+
     /// # Errors
     /// When the bytes are no such record, or of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<ResultsRecord, WireError> {
@@ -89,6 +119,17 @@ impl ResultsRecord {
 }
 
 impl ViewResults {
+    /// Spans first: no store takes a grid point for covered that one of them uncovers.
+    fn halves(&self) -> Option<(ViewResults, ViewResults)> {
+        let (from, to) = self.decided?;
+        let middle = self.points.get(self.points.len() / 2).filter(|_| self.points.len() > 1)?.t;
+        let before = self.points[self.points.len() / 2 - 1].t;
+        let (mut first, mut second) = (self.clone(), ViewResults { view: self.view, ..ViewResults::default() });
+        (first.decided, second.decided) = (Some((from, before)), Some((middle, to)));
+        second.points = first.points.split_off(self.points.len() / 2);
+        Some((first, second))
+    }
+
     fn put(&self, out: &mut Vec<u8>, strings: &mut Strings) {
         put_u128(out, self.view.0);
         put_varint(out, u64::from(self.described.is_some()));
