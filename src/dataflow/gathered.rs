@@ -41,8 +41,8 @@ pub(super) struct GatheredView {
 /// What a partition has given of the view.
 #[derive(Clone, Copy)]
 struct Given {
-    /// The first grid point it gives, and from where its windows are whole; `None` until some scope says so.
-    first: Option<(Timestamp, Timestamp)>,
+    /// The scope that gives it from the earliest on; `None` until one does.
+    first: Option<ScopeEntry>,
     /// Everything before this has been given.
     next: Timestamp,
 }
@@ -156,43 +156,44 @@ impl GatheredView {
     pub fn enter(&mut self, partition: PartitionId, entry: ScopeEntry) {
         let settled = self.settled;
         let given = &mut self.partitions[usize::from(partition.0)];
+        let is_ahead = entry.first > given.next;
         match given.first {
+            // There is nothing before it.
+            _ if entry.complete => {
+                given.first = Some(entry);
+                given.next = given.next.max(entry.first);
+            }
             // What nobody will give any more is not waited for.
-            Some(_) if entry.begins && entry.first > given.next => {
+            Some(_) if entry.begins && is_ahead => {
                 self.lost.push((given.next, entry.first));
                 given.next = entry.first;
             }
-            None if settled && entry.begins && entry.first > given.next => {
+            None if settled && entry.begins && is_ahead => {
                 self.lost.push((given.next, entry.first));
-                *given = Given { first: Some((entry.first, entry.whole_from)), next: entry.first };
+                *given = Given { first: Some(entry), next: entry.first };
             }
-            Some((first, _)) if !settled && entry.first < first => {
-                given.first = Some((entry.first, entry.whole_from));
-                if given.next <= first {
-                    given.next = entry.first;
-                }
-            }
-            None => {
-                given.first = Some((entry.first, entry.whole_from));
-                given.next = if settled { given.next } else { entry.first };
+            None => *given = Given { first: Some(entry), next: if settled { given.next } else { entry.first } },
+            Some(known) if !settled && entry.first < known.first => {
+                given.next = if given.next <= known.first { entry.first } else { given.next };
+                given.first = Some(entry);
             }
             Some(_) => {}
         }
         self.settle();
     }
 
-    /// A view begins where all partitions can give it.
+    /// A view begins where all partitions can give it; of those that are there from their beginning on, the first counts.
     fn settle(&mut self) {
-        if self.settled {
-            return;
-        }
-        let firsts: Option<Vec<_>> = self.partitions.iter().map(|given| given.first).collect();
-        let Some(firsts) = firsts else { return };
-        let first = firsts.iter().map(|(first, _)| *first).max().unwrap_or_default();
-        let first = first.max(self.combined.planned.view().grid().ceil(self.not_before));
-        let whole_from = firsts.iter().map(|(_, whole_from)| *whole_from).max().unwrap_or(first);
+        let firsts: Option<Vec<ScopeEntry>> = self.partitions.iter().map(|given| given.first).collect();
+        let Some(firsts) = firsts.filter(|_| !self.settled) else { return };
+        let begun = |of: fn(&ScopeEntry) -> Timestamp| {
+            let complete = firsts.iter().filter(|entry| entry.complete).map(of).min();
+            let others = firsts.iter().filter(|entry| !entry.complete).map(of).max();
+            complete.into_iter().chain(others).max().unwrap_or_default()
+        };
+        let first = begun(|entry| entry.first).max(self.combined.planned.view().grid().ceil(self.not_before));
         self.combined.start.first = first;
-        self.combined.start.whole_from = whole_from.max(first);
+        self.combined.start.whole_from = begun(|entry| entry.whole_from).max(first);
         self.combined.next = first;
         self.settled = true;
         self.forget_before(first);

@@ -67,6 +67,8 @@ pub struct ScopeEntry {
     pub last: Timestamp,
     /// Nobody will give grid points before `first`: the log does not hold what they need.
     pub begins: bool,
+    /// The partition begins there: before `first` there is nothing in it to give.
+    pub complete: bool,
 }
 
 /// A view at a grid point.
@@ -184,6 +186,7 @@ impl ViewPartials {
             put_time(out, entry.whole_from);
             put_time(out, entry.last);
             put_varint(out, u64::from(entry.begins));
+            put_varint(out, u64::from(entry.complete));
         }
         put_varint(out, self.feeds.len() as u64);
         for (tenant, sender) in &self.feeds {
@@ -210,6 +213,7 @@ impl ViewPartials {
                 whole_from: read_time(reader)?,
                 last: read_time(reader)?,
                 begins: read_bool(reader)?,
+                complete: read_bool(reader)?,
             }),
             false => None,
         };
