@@ -100,10 +100,10 @@ impl GatheredView {
         self.suspended.is_some_and(|(_, in_set)| in_set != set)
     }
 
-    /// Where it stands; `None` while that is not known.
+    /// Where it stands; `None` until it has emitted something: from where its windows are whole is told with that.
     pub fn standing(&self) -> Option<Standing> {
         let suspended = self.suspended.or(self.over_limit_since.map(|since| (since, 0)));
-        let is_known = self.settled || suspended.is_some();
+        let is_known = self.combined.begun || suspended.is_some();
         let overdue_since = self.combined.coverage.overdue_since();
         is_known.then_some(Standing { next: self.combined.next, overdue_since, suspended })
     }

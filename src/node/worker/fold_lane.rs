@@ -104,6 +104,7 @@ impl FoldLane {
         if self.partitions.remove(&partition).is_some() {
             self.reader.remove(partition);
             self.controls.push(FoldInput::End { partition });
+            self.buffer.retain(|record| record.partition != partition);
             // What is under way of it belongs to nobody: one that comes again has other epochs.
             for epoch in &mut self.in_flight {
                 epoch.scopes.retain(|scope| scope.partition != partition);
@@ -159,10 +160,6 @@ impl FoldLane {
 
     pub fn ahead(&self, partition: PartitionId) -> u64 {
         self.reader.ahead(partition)
-    }
-
-    pub fn pause(&mut self, partition: PartitionId, paused: bool) {
-        self.reader.pause(partition, paused);
     }
 
     /// Reads and feeds at most one epoch, waiting a little for records.
