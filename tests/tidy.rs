@@ -207,6 +207,8 @@ fn readme_names_what_users_touch() {
     let readme = read("README.md");
     let keys = |path: &str| -> Vec<String> { public_fields(&code_of(&read(path))) };
     let slugs = |path: &str, before: &str| quoted_after(&read(path), before);
+    let words =
+        |texts: Vec<String>| -> Vec<String> { texts.into_iter().filter(|text| !text.contains([' ', ')'])).collect() };
     let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
     let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
@@ -218,7 +220,8 @@ fn readme_names_what_users_touch() {
         ("scrape key", keys_of_struct(&read("src/ingest/scrape/config.rs"), "struct Keys {")),
         ("metric", metrics.collect()),
         ("refusal", slugs("src/rewrite/refusal/registry.rs", "slug: ")),
-        ("ingest refusal", slugs("src/ingest/limits.rs", ": ").into_iter().filter(|slug| !slug.contains(' ')).collect()),
+        ("ingest refusal", words(slugs("src/ingest/limits.rs", ": "))),
+        ("scrape failure", words(slugs("src/ingest/scrape/failure.rs", ": "))),
         ("span reason", slugs("src/model/commit.rs", "=> ")),
     ];
     let mut broken = Vec::new();
