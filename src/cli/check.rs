@@ -52,7 +52,7 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
             return Ok(3);
         }
     };
-    if sources.jobs.is_empty() && sources.configs.is_empty() {
+    if sources.jobs.is_empty() && sources.configs.is_empty() && sources.problems.is_empty() {
         writeln!(err, "prefold check: no job (.json) or configuration (.yaml, .yml) there")?;
         return Ok(3);
     }
@@ -64,6 +64,7 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
     if let Some(config) = config {
         checked.problems.extend(beyond_the_log(&checked.jobs, config, &texts));
     }
+    checked.add(sources.problems);
     let problems = configs.iter().flat_map(|checked| &checked.problems).chain(&checked.problems);
     let mut refused = false;
     for problem in problems {

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::could_not_run;
 use crate::node::assembly::{Node, listen_address};
-use crate::node::config::{Config, Overrides, read_config};
+use crate::node::config::{Config, Overrides, read_config, sources};
 use crate::node::http::Control;
 use crate::node::jobs;
 use crate::node::listener::serve;
@@ -66,7 +66,7 @@ fn configuration(args: RunArgs) -> Result<Config, String> {
     let config = match &args.config {
         None => Config::default(),
         Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text = sources::read(file).map_err(|error| error.to_string())?;
             let lines = |problems: Vec<crate::plan::spec::Problem>| {
                 problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             };
