@@ -11,7 +11,7 @@ pub mod jobs;
 pub mod lane;
 pub mod listener;
 pub mod metrics;
-mod open_log;
+pub mod open_log;
 pub mod reload;
 pub mod replay;
 mod request_body;
