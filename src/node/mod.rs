@@ -15,6 +15,7 @@ pub mod open_log;
 pub mod reload;
 pub mod replay;
 mod request_body;
+mod retention;
 pub mod retired;
 pub mod scrape;
 pub mod status;
