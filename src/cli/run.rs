@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::could_not_run;
 use crate::node::assembly::{Node, listen_address};
-use crate::node::config::{Config, Overrides, read_config};
+use crate::node::config::{Config, Overrides, read_config, sources};
 use crate::node::http::Control;
 use crate::node::jobs;
 use crate::node::listener::serve;
@@ -66,7 +66,7 @@ fn configuration(args: RunArgs) -> Result<Config, String> {
     let config = match &args.config {
         None => Config::default(),
         Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text = sources::read(file).map_err(|error| error.to_string())?;
             let lines = |problems: Vec<crate::plan::spec::Problem>| {
                 problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             };
@@ -92,6 +92,7 @@ async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize)
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
     node.start_scraping(local).await?;
+    let signals = Signals::new()?;
     tracing::info!(%local, views, data = %node.config.data_dir.display(), "prefold runs; the status is at /prefold/");
     let (reload, told) = mpsc::channel(1);
     node.keep(tokio::spawn(watch.run(reload.clone())));
@@ -99,7 +100,7 @@ async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize)
     let (quit, quit_told) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(Arc::clone(&node), listener, Control { reload: reload.clone(), quit }, stopped));
-    wait(quit_told, reload).await?;
+    wait(signals, quit_told, reload).await;
     tracing::info!("stopping");
     let _ = stop.send(true);
     let _ = server.await;
@@ -109,17 +110,29 @@ async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize)
     Ok(())
 }
 
+/// What the process is told by signals, once it has said that it runs. Before that they end it by force: a start may wait
+/// for others, and leaves nothing that the next one could not begin from.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let on = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+        Ok(Signals { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: on(SignalKind::hangup())? })
+    }
+}
+
 /// Until SIGTERM, SIGINT or /-/quit; SIGHUP reads the jobs again meanwhile.
-async fn wait(mut quit: mpsc::Receiver<()>, reload: mpsc::Sender<()>) -> Result<(), String> {
-    let on = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
-    let (mut term, mut int, mut hup) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+async fn wait(mut signals: Signals, mut quit: mpsc::Receiver<()>, reload: mpsc::Sender<()>) {
     loop {
         tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            Some(()) = quit.recv() => return Ok(()),
-            _ = hup.recv() => {
+            _ = signals.term.recv() => return,
+            _ = signals.int.recv() => return,
+            Some(()) = quit.recv() => return,
+            _ = signals.hup.recv() => {
                 let _ = reload.try_send(());
             }
         }

@@ -15,6 +15,7 @@ use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
 use super::open_log::open_log;
 use super::reload::LastReload;
+use super::retention;
 use super::retired::with_retired;
 use super::scrape::ScrapeCounters;
 use super::stream::{Stream, StreamOptions, StreamStatus};
@@ -34,9 +35,6 @@ const COMPARE_EVERY: Duration = Duration::from_secs(2);
 
 /// How often upstream is asked what it is, and so whether it is there.
 const IDENTIFY_EVERY: Duration = Duration::from_secs(60);
-
-/// How often retention of results is enforced.
-const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// Everything of one process.
 pub struct Node {
@@ -142,10 +140,10 @@ impl Node {
     }
 
     async fn enforce_retention(self: Arc<Self>) {
-        let mut every = tokio::time::interval(RETENTION_EVERY);
+        let mut every = tokio::time::interval(retention::EVERY);
         loop {
             every.tick().await;
-            if let Err(error) = self.store.enforce_retention(self.clock.now()) {
+            if let Err(error) = retention::enforce(&self.store, self.clock.now()) {
                 tracing::error!(%error, "cannot delete old results; trying again in ten minutes");
             }
             self.look_at_the_logs_reach();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::config::sources::job_files;
+use super::config::sources::{Sources, job_files};
 use crate::plan::spec::{ReadOptions, check_jobs};
 use crate::plan::{Catalog, Job};
 
@@ -31,10 +31,11 @@ pub fn load(dir: &Path) -> Result<LoadedJobs, String> {
         true => job_files(dir).map_err(|error| error.to_string())?,
         false => {
             tracing::warn!(dir = %dir.display(), "there is no such directory of jobs: nothing is kept pre-aggregated");
-            Vec::new()
+            Sources::default()
         }
     };
-    let checked = check_jobs(&files, &ReadOptions::default());
+    let mut checked = check_jobs(&files.jobs, &ReadOptions::default());
+    checked.add(files.problems);
     let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     if checked.has_errors() {
         return Err(problems.join("\n"));

@@ -28,9 +28,10 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             bytes.push((labels(), (progress.newest.state_bytes as f64).into()));
         }
         let record = node.proxy.trust.record(entry.view.id);
-        comparisons.push((with("result", "equal"), (record.equal as f64).into()));
-        comparisons.push((with("result", "unequal"), (record.unequal as f64).into()));
-        comparisons.push((with("result", "failed"), (record.failed as f64).into()));
+        let results = [record.equal, record.unequal, record.failed, record.nothing];
+        for (result, count) in ["equal", "unequal", "failed", "nothing"].into_iter().zip(results) {
+            comparisons.push((with("result", result), (count as f64).into()));
+        }
         for (reason, seconds) in node.uncovered.seconds(entry.view.id, state.as_ref()) {
             uncovered.push((with("reason", reason.slug()), seconds.into()));
         }
@@ -58,7 +59,8 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         gauge("prefold_view_state_bytes", "An estimate of what the view's series take in memory.", bytes),
         counter(
             "prefold_view_comparisons",
-            "Comparisons with upstream, those at the edge included; worry at unequal ones: the view is not served.",
+            "Comparisons with upstream, those at the edge included, nothing where no series has a value on either side; worry at \
+             unequal ones: the view is not served.",
             comparisons,
         ),
         counter(
