@@ -1,4 +1,5 @@
-//! The scraper's place in the node: its batches go through the gateway, and without configuration it scrapes the node.
+//! The scraper's place in the node: its batches go through the gateway, and without configuration a process with every role
+//! scrapes itself.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,9 +11,12 @@ use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use super::assembly::Node;
+use super::ingest::Ingest;
+use super::role::Role;
 use crate::ingest::gateway::{Gateway, Origin};
 use crate::ingest::scrape::config::ScrapeConfig;
 use crate::ingest::scrape::{FailureReason, SampleBatch, SampleSink, ScrapeObserver, ScrapeOutcome, Scraper};
+use crate::model::Clock;
 
 /// How often the node scrapes itself when it is not told what to scrape.
 const SELF_INTERVAL_MS: i64 = 5_000;
@@ -85,14 +89,18 @@ impl SampleSink for GatewaySink {
 }
 
 impl Node {
-    /// Starts scraping what the configuration says, or the node itself at the address it listens on.
+    /// Starts scraping what the configuration says. Without any a process with every role scrapes itself, at the address it
+    /// listens on; a gateway scrapes nothing.
     ///
     /// # Errors
     /// When the scrape configurations cannot stand together.
     pub async fn start_scraping(&self, own: SocketAddr) -> Result<(), String> {
-        let _ = self.own.set(own);
-        let configs = self.configs(self.config.scrape_configs.clone());
-        *self.scraper.lock().await = Some(start(self, &configs)?);
+        let Some(ingest) = &self.ingest else { return Ok(()) };
+        if self.role == Role::Run {
+            let _ = ingest.own.set(own);
+        }
+        let scraper = start(ingest, &self.clock, &ingest.configs(self.config.scrape_configs.clone()))?;
+        *ingest.scraper.lock().await = Some(scraper);
         Ok(())
     }
 
@@ -100,11 +108,11 @@ impl Node {
     ///
     /// # Errors
     /// When they cannot stand together; nothing has changed then.
-    pub(super) async fn scrape_again(&self, configs: Option<Vec<ScrapeConfig>>) -> Result<(), String> {
-        let Some(scraper) = &*self.scraper.lock().await else { return Ok(()) };
-        let configs = self.configs(configs);
+    pub(super) async fn scrape_again(&self, ingest: &Ingest, configs: Option<Vec<ScrapeConfig>>) -> Result<(), String> {
+        let Some(scraper) = &*ingest.scraper.lock().await else { return Ok(()) };
+        let configs = ingest.configs(configs);
         let reloaded = scraper.reload(&configs).await?;
-        self.scrape_counters.keep_jobs(&configs);
+        ingest.scrape_counters.keep_jobs(&configs);
         if reloaded.changed + reloaded.started + reloaded.stopped > 0 {
             tracing::info!(
                 kept = reloaded.kept,
@@ -116,20 +124,22 @@ impl Node {
         }
         Ok(())
     }
+}
 
+impl Ingest {
     fn configs(&self, configs: Option<Vec<ScrapeConfig>>) -> Vec<ScrapeConfig> {
         configs.unwrap_or_else(|| self.own.get().map(|own| itself(*own)).into_iter().collect())
     }
 }
 
-fn start(node: &Node, configs: &[ScrapeConfig]) -> Result<Scraper, String> {
+fn start(ingest: &Ingest, clock: &Arc<dyn Clock>, configs: &[ScrapeConfig]) -> Result<Scraper, String> {
     let client = reqwest::Client::builder()
         .no_proxy()
         .build()
         .map_err(|error| format!("cannot make the scraper's client: {error}"))?;
-    let sink = Arc::new(GatewaySink(Arc::clone(&node.gateway)));
-    let observer: Arc<dyn ScrapeObserver> = Arc::clone(&node.scrape_counters) as Arc<dyn ScrapeObserver>;
-    Scraper::start(configs, sink, Arc::clone(&node.clock), client, observer, *node.gateway.limits())
+    let sink = Arc::new(GatewaySink(Arc::clone(&ingest.gateway)));
+    let observer: Arc<dyn ScrapeObserver> = Arc::clone(&ingest.scrape_counters) as Arc<dyn ScrapeObserver>;
+    Scraper::start(configs, sink, Arc::clone(clock), client, observer, *ingest.gateway.limits())
 }
 
 fn itself(own: SocketAddr) -> ScrapeConfig {

@@ -1,6 +1,6 @@
 //! Streaming as the rest of the node sees it: started, reloaded, stopped, and what is known of it meanwhile.
 //!
-//! All of it is one thread, which commands reach through a channel.
+//! In a process with every role all of it is one thread, which commands reach through a channel.
 
 mod catch_up;
 mod streaming;
@@ -13,6 +13,8 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use dashmap::DashMap;
 
 use super::fold_progress::FoldProgress;
+use super::in_force::JobsInForce;
+use super::jobs::LoadedJobs;
 use crate::dataflow::Emitted;
 use crate::log::Log;
 use crate::model::ViewId;
@@ -65,7 +67,17 @@ pub struct ViewProgress {
     pub conflicting: u64,
 }
 
-/// The running stream. Dropping it stops it.
+/// What streams, as the rest of the node sees it; what is known of it is in its [`StreamStatus`]. Dropping it stops it and
+/// waits until it has.
+pub trait StreamHandle: Send {
+    /// Takes on jobs that were read from files again: in force, or proposed to others.
+    ///
+    /// # Errors
+    /// When they are not in force for now: why, and when they will be.
+    fn reload(&self, loaded: LoadedJobs) -> Result<(), String>;
+}
+
+/// The running stream of a process with every role. Dropping it stops it.
 pub struct Stream {
     commands: Option<Sender<Command>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -121,6 +133,20 @@ impl Stream {
                     .to_owned())
             }
         }
+    }
+}
+
+/// A stream whose jobs come from a directory: they are in force at once.
+pub struct DirectoryStream {
+    pub stream: Stream,
+    pub jobs: Arc<JobsInForce>,
+}
+
+impl StreamHandle for DirectoryStream {
+    fn reload(&self, loaded: LoadedJobs) -> Result<(), String> {
+        let taken = self.stream.reload(Arc::clone(&loaded.catalog));
+        self.jobs.put(loaded);
+        taken
     }
 }
 

@@ -20,7 +20,10 @@ fn shipped_jobs() -> PathBuf {
 fn help_names_every_option() {
     let common = ["--help", "--log-format", "--log-level"];
     for (command, options) in [
-        ("run", &["--config", "--jobs", "--data-dir", "--listen", "--upstream", "--threads"][..]),
+        ("run", &["--config", "--jobs", "--data-dir", "--listen", "--upstream", "--threads", "--kafka"][..]),
+        ("gateway", &["--config", "--data-dir", "--listen", "--kafka", "prefold gateway --kafka kafka-1:9092"]),
+        ("worker", &["--config", "--data-dir", "--listen", "--kafka", "--jobs", "--threads", "--force", "PREFOLD_KAFKA"]),
+        ("query", &["--config", "--data-dir", "--listen", "--kafka", "--upstream", "PREFOLD_UPSTREAM"]),
         ("check", &["PATHS", "--schema", "--plan"]),
         ("test", &["PATHS"]),
         ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
@@ -37,6 +40,43 @@ fn help_names_every_option() {
     }
     let (status, version, _) = finished(&mut prefold(&["--version"]));
     assert_eq!((status, version.trim_end()), (0, concat!("prefold ", env!("CARGO_PKG_VERSION"))));
+}
+
+/// A role is joined to the others by Kafka, and takes what it can use.
+#[test]
+fn roles_say_what_they_cannot_do_without_and_what_they_have_no_use_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("embedded.yaml"), "listen: 127.0.0.1:0\n").unwrap();
+    let run = |arguments: &[&str]| finished(prefold(arguments).current_dir(dir.path()));
+    for role in ["gateway", "worker", "query"] {
+        for arguments in [&[role][..], &[role, "--config", "embedded.yaml"]] {
+            let (status, stdout, stderr) = run(arguments);
+            assert_eq!((status, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{stderr}");
+            for words in
+                [&format!("prefold {role}: "), "--kafka HOST:PORT", "PREFOLD_KAFKA", "log.kafka.brokers", "prefold run"]
+            {
+                assert!(stderr.contains(words), "{words}: {stderr}");
+            }
+        }
+    }
+    for (role, option) in [
+        ("gateway", "--jobs"),
+        ("gateway", "--upstream"),
+        ("gateway", "--threads"),
+        ("worker", "--upstream"),
+        ("query", "--jobs"),
+        ("query", "--threads"),
+        ("query", "--force"),
+        ("run", "--force"),
+    ] {
+        let (status, _, stderr) = run(&[role, option, "x"]);
+        assert!(status == 2 && stderr.contains(&format!("unexpected argument '{option}'")), "{role} {option}: {stderr}");
+    }
+    let (status, _, stderr) = run(&["gateway", "--kafka", "127.0.0.1:1,elsewhere"]);
+    assert!(status == 2 && stderr.contains("prefold gateway: --kafka: \"elsewhere\" is not the address"), "{stderr}");
+    let (status, _, stderr) = run(&["worker", "--kafka", "127.0.0.1:1", "--listen", "9480"]);
+    assert!(status == 2 && stderr.contains("prefold worker: --listen: "), "{stderr}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
 }
 
 #[test]
