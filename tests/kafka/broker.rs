@@ -13,16 +13,16 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use super::cluster::{Cluster, admin, patient, shared};
 use super::topics::{append, open, options, payloads, prefix, read, read_on, record, wait};
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
+pub fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
     let made = runtime().block_on(admin.create_topics([topic], &patient())).unwrap();
     assert!(made[0].is_ok(), "{made:?}");
 }
 
-fn delete(admin: &AdminClient<DefaultClientContext>, topic: &str) {
+pub fn delete(admin: &AdminClient<DefaultClientContext>, topic: &str) {
     let gone = runtime().block_on(admin.delete_topics(&[topic], &patient())).unwrap();
     assert!(gone[0].is_ok(), "{gone:?}");
 }

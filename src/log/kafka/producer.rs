@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
@@ -109,11 +109,6 @@ impl Appender {
                 return;
             }
         }
-    }
-
-    /// The client, for requests of other kinds.
-    pub fn with_client<T>(&self, ask: impl FnOnce(&Client<Deliveries>) -> T) -> T {
-        ask(self.producer.load_full().client())
     }
 
     /// Replaces a producer that has failed for good. What waited in it is answered with an error.
