@@ -121,6 +121,23 @@ fn what_a_paused_broker_does_not_acknowledge_is_answered_with_an_error_that_pass
     wait("appends to be taken again", || log.append(vec![record(0, "after")]).blocking_recv().unwrap().is_ok());
 }
 
+/// Whoever waits is answered, and nobody waits for what no broker will say.
+#[test]
+fn a_log_whose_brokers_are_gone_is_soon_closed() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let log = open(options(&cluster.brokers(), "t")).unwrap();
+    append(&*log, vec![record(0, "before")]);
+    let reader = log.reader(ReadFrom::Beginning).unwrap();
+    cluster.kill_node(0);
+    let unanswered = log.append(vec![record(0, "after")]);
+    let began = std::time::Instant::now();
+    log.close();
+    assert!(unanswered.blocking_recv().unwrap().is_err());
+    drop((reader, log));
+    // Less than deliveries may take.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_topic_that_cannot_hold_the_log_is_refused_with_what_mends_it() {
     let Some(cluster) = shared() else { return };

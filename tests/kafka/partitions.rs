@@ -121,14 +121,17 @@ fn each_partition_has_its_turn() {
     let log = KafkaLog::open(options(&cluster.brokers(), &prefix())).unwrap();
     (0..3).for_each(|partition| append(&log, (0..500).map(|_| record(partition, vec![b'x'; 436])).collect()));
     let mut reader = log.partitions_reader().unwrap();
-    (0..3).for_each(|partition| reader.add(PartitionId(partition), PartitionFrom::Beginning).unwrap());
-    // So that all have been fetched.
-    reader.pause(PartitionId(0), true);
-    read_until(&mut reader, |out| offsets(out).len() == 2);
-    reader.pause(PartitionId(0), false);
+    let each = |reader: &mut PartitionsReader, act: fn(&mut PartitionsReader, PartitionId)| {
+        (0..3).for_each(|partition| act(reader, PartitionId(partition)));
+    };
     let mut turns = Vec::new();
-    wait("all three", || {
+    wait("all three to have been fetched", || {
+        each(&mut reader, |reader, partition| reader.add(partition, PartitionFrom::Beginning).unwrap());
+        each(&mut reader, |reader, partition| reader.pause(partition, true));
         turns.clear();
+        reader.read(&mut turns, 8_000, Duration::from_millis(200)).unwrap();
+        assert_eq!(turns.len(), 0, "all are paused");
+        each(&mut reader, |reader, partition| reader.pause(partition, false));
         reader.read(&mut turns, 8_000, Duration::from_secs(1)).unwrap();
         offsets(&turns).len() == 3
     });

@@ -23,8 +23,10 @@ use crate::model::{Offset, Timestamp};
 /// How long one poll waits; a closed table ends its thread after this.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long reading may stand still short of a place that is wanted before it begins anew.
+/// How long reading may stand still short of a place that is wanted before it begins anew; and once it has, because the end is
+/// told only after the brokers have waited for more.
 const STANDSTILL: Duration = Duration::from_millis(500);
+const STANDSTILL_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often at most it begins anew for another reason.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ impl Follower {
             let (next, wanted) = self.held.progress();
             if wanted <= next {
                 self.heard = Instant::now();
-            } else if !self.astray && self.heard.elapsed() >= STANDSTILL {
+            } else if !self.astray && self.heard.elapsed() >= self.standstill() {
                 self.heard = Instant::now();
                 self.behind = Some(wanted);
                 if let Err(error) = self.assign(next) {
@@ -77,6 +79,10 @@ impl Follower {
                 complain(&mut said, &error.to_string());
             }
         }
+    }
+
+    fn standstill(&self) -> Duration {
+        if self.behind.is_some() { STANDSTILL_AGAIN } else { STANDSTILL }
     }
 
     /// Reads from where we are, or from the beginning where that is not in the topic.

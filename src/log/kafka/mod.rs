@@ -30,7 +30,7 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -55,6 +55,9 @@ pub use writer::Written;
 
 /// How long closing waits for what was handed over, beyond what delivery may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long closing waits for the keeper.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A log in a topic of Kafka's. Dropping it closes it.
 pub struct KafkaLog {
@@ -178,6 +181,14 @@ impl Log for KafkaLog {
         let Some((close, keeper)) = self.keeper.lock().take() else { return };
         drop(close);
         self.appender.finish(self.options.delivery_timeout + CLOSE_PATIENCE);
+        let began = Instant::now();
+        while !keeper.is_finished() {
+            // It waits for brokers that do not answer its last commit, and ends by itself.
+            if began.elapsed() >= KEEPER_PATIENCE {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
         if keeper.join().is_err() {
             tracing::error!("the thread that keeps the log in Kafka has panicked; what was acknowledged before is safe");
         }
