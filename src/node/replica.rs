@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::dataflow::cluster_results::{commit_of, emitted_of};
 use crate::dataflow::home_of;
-use crate::log::topics::{PartitionFrom, PartitionsRead, Topic};
+use crate::log::topics::{Committed, PartitionFrom, PartitionsRead, Topic};
 use crate::log::{LogRecord, ReadError};
 use crate::model::{Commit, LogTime, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
 use crate::node::stream::StreamStatus;
@@ -50,7 +50,9 @@ impl Replica {
         let positions: BTreeMap<PartitionId, Position> =
             known.into_iter().map(|position| (position.partition, position)).collect();
         for partition in (0..results.partitions()).map(PartitionId) {
-            let from = positions.get(&partition).map_or(PartitionFrom::Beginning, |p| PartitionFrom::Offset(p.next));
+            let place = |position: &Position| Committed { next: position.next, log_time: position.log_time };
+            let known = positions.get(&partition).map(place);
+            let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
             reader.add(partition, from).map_err(|error| error.to_string())?;
         }
         let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), AtomicU64::new(0));
