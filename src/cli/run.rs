@@ -92,6 +92,7 @@ async fn serve_until_told(config: Config, file: Option<PathBuf>, threads: usize)
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
     node.start_scraping(local).await?;
+    node.start_sinks(local)?;
     tracing::info!(%local, views, data = %node.config.data_dir.display(), "prefold runs; the status is at /prefold/");
     let (reload, told) = mpsc::channel(1);
     node.keep(tokio::spawn(watch.run(reload.clone())));

@@ -27,6 +27,7 @@ use crate::model::{Clock, PartitionId, SenderSeen};
 use crate::proxy::upstream::{Kind, Upstream};
 use crate::proxy::{DURATION_BUCKETS, Proxy, ProxyOptions, ViewActivity};
 use crate::query::QueryLimits;
+use crate::sink::Sinks;
 use crate::store::{Store, StoreOptions};
 
 /// How often comparisons that are due are looked for.
@@ -58,6 +59,8 @@ pub struct Node {
     pub last_reload: Mutex<LastReload>,
     /// Taken when the node stops.
     pub(super) stream: Mutex<Option<Stream>>,
+    /// Likewise; started last.
+    pub(super) sinks: Mutex<Option<Sinks>>,
     status: Arc<StreamStatus>,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
@@ -99,6 +102,7 @@ impl Node {
             config_file: OnceLock::new(),
             last_reload: Mutex::new(LastReload { succeeded, problems: None }),
             stream: Mutex::new(Some(stream)),
+            sinks: Mutex::default(),
             status,
             tasks: Mutex::default(),
         });
@@ -198,10 +202,11 @@ impl Node {
         }
     }
 
-    /// Stops everything in order: tasks, the stream, then the log.
+    /// Stops everything in order: tasks, the stream, the sinks, then the log. Blocks, on a thread of a tokio runtime.
     pub fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         drop(self.stream.lock().take());
+        self.stop_sinks();
         if let Err(error) = self.store.sync() {
             tracing::error!(%error, "cannot sync the store; what is missing is computed again at the next start");
         }

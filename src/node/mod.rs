@@ -17,5 +17,6 @@ pub mod replay;
 mod request_body;
 pub mod retired;
 pub mod scrape;
+mod sinks;
 pub mod status;
 pub mod stream;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::value::{ByteSize, is_header_name, is_header_value, listen_address_problem, url_problem};
-use super::{Config, UpstreamConfig, kafka};
+use super::{Config, UpstreamConfig, kafka, sinks};
 use crate::model::matcher::is_label_name;
 use crate::model::time::{format_duration, parse_duration};
 use crate::plan::spec::structure::{Grammar, Later};
@@ -115,22 +115,10 @@ fn normal(mut config: Config) -> Config {
 /// Checks that the schema has no words for.
 fn meaning(tree: &Node, report: &mut Report) {
     for (field, least, most) in DURATIONS {
-        if let Some(Node { value: Value::Text(text), place }) = find(tree, field)
-            && let Ok(ms) = parse_duration(text)
-            && !(*least..=*most).contains(&ms)
-        {
-            let (least, most) = (format_duration(*least), format_duration(*most));
-            report.error(*field, *place, format!("must be between {least} and {most}, not {text}"), "");
-        }
+        duration_within(find(tree, field), field, (*least, *most), report);
     }
     for (field, least, most) in SIZES {
-        if let Some(node) = find(tree, field)
-            && let Some(bytes) = size(node)
-            && !(*least..=*most).contains(&bytes)
-        {
-            let (bound, what) = if bytes < *least { (least, "least") } else { (most, "most") };
-            report.error(*field, node.place, format!("must be at {what} {bound}, not {bytes}"), "");
-        }
+        size_within(find(tree, field), field, (*least, *most), report);
     }
     for field in ["ingest.sender_labels", "ingest.drop_labels"] {
         label_names(find(tree, field), field, report);
@@ -139,8 +127,9 @@ fn meaning(tree: &Node, report: &mut Report) {
         kafka::meaning(log, report);
     }
     for entry in find(tree, "upstream.headers").map_or(&[][..], Node::entries) {
-        header_name(entry, report);
+        header_name("upstream.headers", entry, report);
     }
+    sinks::meaning(tree.get("sinks").map_or(&[][..], Node::items), report);
 }
 
 const SECOND: i64 = 1_000;
@@ -167,6 +156,26 @@ const SIZES: &[(&str, ByteSize, ByteSize)] = &[
     ("log.kafka.queue_bytes_max", ByteSize(1 << 20), ByteSize(u64::MAX)),
 ];
 
+pub(super) fn duration_within(node: Option<&Node>, field: &str, (least, most): (i64, i64), report: &mut Report) {
+    if let Some(Node { value: Value::Text(text), place }) = node
+        && let Ok(ms) = parse_duration(text)
+        && !(least..=most).contains(&ms)
+    {
+        let (least, most) = (format_duration(least), format_duration(most));
+        report.error(field, *place, format!("must be between {least} and {most}, not {text}"), "");
+    }
+}
+
+pub(super) fn size_within(node: Option<&Node>, field: &str, (least, most): (ByteSize, ByteSize), report: &mut Report) {
+    if let Some(node) = node
+        && let Some(bytes) = size(node)
+        && !(least..=most).contains(&bytes)
+    {
+        let (bound, what) = if bytes < least { (least, "least") } else { (most, "most") };
+        report.error(field, node.place, format!("must be at {what} {bound}, not {bytes}"), "");
+    }
+}
+
 fn find<'a>(tree: &'a Node, field: &str) -> Option<&'a Node> {
     field.split('.').try_fold(tree, |node, key| node.get(key))
 }
@@ -190,10 +199,10 @@ fn label_names(list: Option<&Node>, field: &str, report: &mut Report) {
     }
 }
 
-fn header_name(entry: &Entry, report: &mut Report) {
+pub(super) fn header_name(field: &str, entry: &Entry, report: &mut Report) {
     if !is_header_name(&entry.key) {
         let message = format!("{:?} is not the name of a header", entry.key);
-        report.error("upstream.headers", entry.key_place, message, "");
+        report.error(field, entry.key_place, message, "");
     }
 }
 

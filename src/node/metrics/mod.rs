@@ -5,6 +5,7 @@
 mod ingest;
 mod log;
 mod queries;
+mod sinks;
 pub mod uncovered;
 mod views;
 
@@ -111,6 +112,7 @@ fn families(node: &Node) -> Vec<Family> {
     families.extend(views::families(node));
     families.extend(queries::families(node));
     families.extend(queries::upstream(node));
+    families.extend(sinks::families(node));
     families
 }
 

@@ -11,6 +11,7 @@ use crate::proxy::counters::RefusedLast;
 use crate::proxy::coverage::Coverage;
 use crate::proxy::upstream::Purpose;
 use crate::proxy::{Answered, ViewActivity};
+use crate::sink::{SinkStatus, Trouble};
 
 /// The most targets that are down of which it is said.
 const TARGETS_MAX: usize = 200;
@@ -36,6 +37,7 @@ pub struct Facts {
     pub queries: QueryFacts,
     /// What is wrong with the files that were read last.
     pub reload_problems: Option<String>,
+    pub sinks: Vec<SinkFacts>,
     /// Targets whose last scrape failed, with why; at most [`TARGETS_MAX`].
     pub targets_down: Vec<(String, String)>,
 }
@@ -111,6 +113,17 @@ pub struct UpstreamFacts {
 }
 
 #[derive(Default)]
+pub struct SinkFacts {
+    pub name: String,
+    pub url: String,
+    pub position: Option<Timestamp>,
+    pub behind_ms: i64,
+    pub samples: u64,
+    pub dropped: u64,
+    pub trouble: Option<Trouble>,
+}
+
+#[derive(Default)]
 pub struct QueryFacts {
     pub answers: Vec<(&'static str, u64)>,
     pub running: usize,
@@ -150,7 +163,20 @@ pub fn gather(node: &Node) -> Facts {
             refusals: node.proxy.counters.refusals(),
         },
         reload_problems: node.last_reload.lock().problems.clone(),
+        sinks: node.sink_statuses().iter().map(|sink| sink_facts(sink)).collect(),
         targets_down: targets_down(node),
+    }
+}
+
+fn sink_facts(sink: &SinkStatus) -> SinkFacts {
+    SinkFacts {
+        name: sink.name.clone(),
+        url: sink.url.clone(),
+        position: sink.position(),
+        behind_ms: sink.behind_ms(),
+        samples: sink.samples(),
+        dropped: sink.dropped_samples().values().sum(),
+        trouble: sink.trouble(),
     }
 }
 

@@ -35,6 +35,7 @@ pub fn write(facts: &Facts) -> String {
     views(facts, &mut out);
     queries(facts, &mut out);
     upstream(facts, &mut out);
+    sinks(facts, &mut out);
     senders(facts, &mut out);
     log(facts, &mut out);
     out.push_str("</body></html>\n");
@@ -183,6 +184,24 @@ fn upstream(facts: &Facts, out: &mut String) {
     let _ = writeln!(out, "</p>\n<p>Requests: {}</p>", escape(&requests.join(", ")));
 }
 
+fn sinks(facts: &Facts, out: &mut String) {
+    if facts.sinks.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["sink", "address", "sent up to", "behind", "samples taken", "samples refused"]);
+    for sink in &facts.sinks {
+        table.row(&[
+            Cell::Text(sink.name.clone()),
+            Cell::Text(sink.url.clone()),
+            Cell::Text(sink.position.map_or_else(|| "nothing yet".to_owned(), |t| ago(t, facts.now))),
+            Cell::Text(format_duration(sink.behind_ms / 1000 * 1000)),
+            Cell::Number(sink.samples),
+            Cell::Number(sink.dropped),
+        ]);
+    }
+    let _ = write!(out, "<h2>Sinks</h2>\n{}", table.end());
+}
+
 fn senders(facts: &Facts, out: &mut String) {
     let _ = writeln!(out, "<h2>Senders ({})</h2>", facts.senders_all);
     let mut table = Table::new(&["sender", "tenant", "newest sample folded", "first sample"]);
@@ -229,7 +248,8 @@ fn more(all: usize, shown: usize, what: &str, out: &mut String) {
 mod tests {
     use super::*;
     use crate::model::SpanReason;
-    use crate::node::status::facts::{SenderFacts, TrustFacts, UpstreamFacts};
+    use crate::node::status::facts::{SenderFacts, SinkFacts, TrustFacts, UpstreamFacts};
+    use crate::sink::Trouble;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -288,6 +308,13 @@ mod tests {
                 facts.upstream = Some(UpstreamFacts { reachable, failed_before_ms, ..UpstreamFacts::default() });
             },
             "Upstream cannot be reached: refused",
+        );
+        check(
+            |facts| {
+                let trouble = Some(Trouble { since: NOW + -60_000, what: "it answered 503".to_owned() });
+                facts.sinks = vec![SinkFacts { name: "vm".to_owned(), trouble, ..SinkFacts::default() }];
+            },
+            "Sink vm has had trouble since 2023-11-14 22:12:20 (1m ago): it answered 503.",
         );
         check(
             |facts| {
