@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use super::assembly::Node;
 use super::config::{HeaderSource, HeaderText, SinkConfig};
+use super::queries::Queries;
 use crate::sink::{ReadCatalog, ReadHeaders, SinkOptions, SinkStatus, Sinks};
 
 /// A value in a file is no longer than this.
 const VALUE_BYTES_MAX: u64 = 64 << 10;
 
 impl Node {
-    /// Starts the sinks. Needs a tokio runtime, and where the node listens.
+    /// Starts the sinks, where there is a store of results to read. Needs a tokio runtime, and where the node listens.
     ///
     /// # Errors
     /// What of a sink cannot be started, and what to do.
     pub fn start_sinks(&self, local: SocketAddr) -> Result<(), String> {
+        let Some(queries) = &self.queries else { return Ok(()) };
         for sink in self.config.sinks.iter().filter(|sink| is_at(&sink.url, local)) {
             tracing::warn!(
                 sink = %sink.name,
@@ -24,12 +26,14 @@ impl Node {
             );
         }
         let options = self.config.sinks.iter().map(options).collect::<Result<_, _>>()?;
-        let proxy = Arc::clone(&self.proxy);
+        let proxy = Arc::clone(&queries.proxy);
         let catalog: ReadCatalog = Arc::new(move || proxy.catalog.load_full());
-        *self.sinks.lock() = Some(Sinks::start(options, &self.store, &catalog, &self.clock)?);
+        *queries.sinks.lock() = Some(Sinks::start(options, &queries.store, &catalog, &self.clock)?);
         Ok(())
     }
+}
 
+impl Queries {
     /// What is known of each; none before they are started, or after they have stopped.
     pub fn sink_statuses(&self) -> Vec<Arc<SinkStatus>> {
         self.sinks.lock().as_ref().map(|sinks| sinks.statuses.clone()).unwrap_or_default()

@@ -166,9 +166,9 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
     }
     for (index, node) in brokers.iter().enumerate() {
         if let Value::Text(text) = &node.value
-            && let Some(problem) = broker_problem(text)
+            && let Some((message, remedy)) = broker_problem(text)
         {
-            report.error(item("log.kafka.brokers", index), node.place, problem, "");
+            report.error(item("log.kafka.brokers", index), node.place, message, remedy);
         }
     }
     if let Some(Node { value: Value::Text(text), place }) = kafka.get("topic_prefix")

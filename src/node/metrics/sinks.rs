@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Family, Values, counter, gauge};
-use crate::node::assembly::Node;
+use crate::node::queries::Queries;
 use crate::sink::SinkStatus;
 
-pub(super) fn families(node: &Node) -> Vec<Family> {
-    let statuses = node.sink_statuses();
+pub(super) fn families(queries: &Queries) -> Vec<Family> {
+    let statuses = queries.sink_statuses();
     let each = |value: fn(&SinkStatus) -> Option<f64>| -> Values {
         let values = statuses.iter().filter_map(|sink| Some((vec![("sink", sink.name.clone())], value(sink)?.into())));
         values.collect()
