@@ -25,6 +25,7 @@ pub mod retired;
 pub mod role;
 pub mod roles;
 pub mod scrape;
+mod sinks;
 pub mod status;
 pub mod stream;
 mod threads;
