@@ -71,12 +71,12 @@ impl Survey {
         }
     }
 
-    /// Asks until there is an answer, or patience ends.
+    /// Asks until there is an answer, or patience ends, or the topic is closed.
     pub fn patiently<T>(&self, ask: impl Fn(&Survey) -> Result<T, String>) -> Result<T, String> {
         let began = Instant::now();
         loop {
             match ask(self) {
-                Err(_) if began.elapsed() < PATIENCE => std::thread::park_timeout(PAUSE),
+                Err(_) if began.elapsed() < PATIENCE && !self.shared.is_closed() => std::thread::park_timeout(PAUSE),
                 answer => return answer,
             }
         }
