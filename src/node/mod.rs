@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod begin;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod fold_progress;
 pub mod http;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::cluster::ClusterNames;
 use super::config::{Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
 use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
 use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, KafkaLog, KafkaOptions, Log};
@@ -68,6 +69,7 @@ fn options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
         batch_bytes: kafka.batch_bytes.0 as usize,
         queue_bytes_max: kafka.queue_bytes_max.0 as usize,
         delivery_timeout: kafka.delivery_timeout.std(),
+        group: ClusterNames::of(kafka).fold_group(),
         tls,
         sasl: kafka.sasl.as_ref().map(sasl).transpose()?,
         ..KafkaOptions::new(kafka.brokers.clone(), &kafka.topic_prefix)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::assembly::{Node, StreamPart};
 use super::clock::SystemClock;
+use super::cluster::check_retention;
 use super::config::{Config, NewSenders};
 use super::in_force::JobsInForce;
 use super::ingest::Ingest;
@@ -57,6 +58,7 @@ pub fn gateway(config: Config) -> Result<Arc<Node>, String> {
 /// # Errors
 /// What could not be started, and what to do.
 pub fn worker(config: Config, proposed: &LoadedJobs, options: WorkerOptions) -> Result<Arc<Node>, String> {
+    check_retention(&config, proposed)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let status = Arc::new(StreamStatus::default());
     let jobs = Arc::new(JobsInForce::new(LoadedJobs::default(), None));

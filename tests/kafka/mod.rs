@@ -8,6 +8,7 @@ mod cluster;
 mod contract;
 mod jars;
 mod process;
+mod roles;
 mod security;
 mod topics;
 

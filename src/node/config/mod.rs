@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(in crate::node) use kafka::is_name;
 pub use kafka::{KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls};
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
