@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::could_not_run;
 use crate::node::assembly::{Node, listen_address};
-use crate::node::config::{Config, Overrides, read_config};
+use crate::node::config::{Config, Overrides, read_config, sources};
 use crate::node::http::Control;
 use crate::node::jobs;
 use crate::node::listener::serve;
@@ -149,7 +149,7 @@ fn configuration(Told { role, common, fold, querying, .. }: Told) -> Result<Conf
     let config = match &common.config {
         None => Config::default(),
         Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text = sources::read(file).map_err(|error| error.to_string())?;
             let lines = |problems: Vec<crate::plan::spec::Problem>| {
                 problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             };
@@ -160,7 +160,7 @@ fn configuration(Told { role, common, fold, querying, .. }: Told) -> Result<Conf
     let jobs = fold.and_then(|fold| fold.jobs);
     let upstream = querying.and_then(|querying| querying.upstream);
     let config = Overrides { listen, data_dir, jobs, upstream, kafka }.apply(config)?;
-    match role.needs_kafka() && config.log.kafka.is_none() {
+    match role.needs_kafka() && !config.log.is_in_kafka() {
         false => Ok(config),
         true => {
             Err("its log is in Kafka, and no broker is named: give --kafka HOST:PORT[,...], set PREFOLD_KAFKA, or write \
@@ -195,6 +195,7 @@ async fn serve_until_told(role: Role, config: Config, file: Option<PathBuf>, opt
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
     node.start_scraping(local).await?;
+    let signals = Signals::new()?;
     say_what_runs(&node, local);
     let (reload, told) = mpsc::channel(1);
     watch.into_iter().for_each(|watch| node.keep(tokio::spawn(watch.run(reload.clone()))));
@@ -202,7 +203,7 @@ async fn serve_until_told(role: Role, config: Config, file: Option<PathBuf>, opt
     let (quit, quit_told) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve(Arc::clone(&node), listener, Control { reload: reload.clone(), quit }, stopped));
-    wait(quit_told, reload).await?;
+    wait(signals, quit_told, reload).await;
     tracing::info!("stopping");
     let _ = stop.send(true);
     let _ = server.await;
@@ -212,24 +213,36 @@ async fn serve_until_told(role: Role, config: Config, file: Option<PathBuf>, opt
     Ok(())
 }
 
+/// What the process is told by signals, once it has said that it runs. Before that they end it by force: a start may wait
+/// for others, and leaves nothing that the next one could not begin from.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let on = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+        Ok(Signals { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: on(SignalKind::hangup())? })
+    }
+}
+
 fn say_what_runs(node: &Node, local: std::net::SocketAddr) {
-    let role = node.role.name();
+    let role = if node.role == Role::Run { String::new() } else { format!(" as {}", node.role.title()) };
     let views = node.streaming.as_ref().map(|streaming| streaming.jobs.loaded().catalog.len());
     let data = node.role.has_data().then(|| tracing::field::display(node.config.data_dir.display()));
-    tracing::info!(%local, views, data, "prefold {role} is up; the status is at /prefold/");
+    tracing::info!(%local, views, data, "prefold runs{role}; the status is at /prefold/");
 }
 
 /// Until SIGTERM, SIGINT or /-/quit; SIGHUP reads files again meanwhile.
-async fn wait(mut quit: mpsc::Receiver<()>, reload: mpsc::Sender<()>) -> Result<(), String> {
-    let on = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
-    let (mut term, mut int, mut hup) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+async fn wait(mut signals: Signals, mut quit: mpsc::Receiver<()>, reload: mpsc::Sender<()>) {
     loop {
         tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            Some(()) = quit.recv() => return Ok(()),
-            _ = hup.recv() => {
+            _ = signals.term.recv() => return,
+            _ = signals.int.recv() => return,
+            Some(()) = quit.recv() => return,
+            _ = signals.hup.recv() => {
                 let _ = reload.try_send(());
             }
         }

@@ -7,6 +7,7 @@
 pub mod embedded;
 mod error;
 pub mod kafka;
+pub mod topics;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ pub mod commit;
 pub mod labels;
 pub mod matcher;
 pub mod progress;
+pub mod quote;
 pub mod sample;
 pub mod tenant;
 pub mod time;

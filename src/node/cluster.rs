@@ -3,7 +3,7 @@
 //! The topic of samples may be shared by several clusters; everything else that workers and query replicas keep in Kafka is
 //! one cluster's own, and named after it.
 
-use super::config::{Config, KafkaLogConfig, is_name};
+use super::config::{Config, KafkaLogConfig, Millis, is_name};
 use super::jobs::LoadedJobs;
 use crate::model::time::format_duration;
 
@@ -84,8 +84,7 @@ pub fn replica_name(kafka: &KafkaLogConfig) -> Result<String, String> {
 /// # Errors
 /// The rule that wants more, and what to set.
 pub fn check_retention(config: &Config, loaded: &LoadedJobs) -> Result<(), String> {
-    let Some(kafka) = &config.log.kafka else { return Ok(()) };
-    let kept_ms = kafka.results_retention.0;
+    let Some(Millis(kept_ms)) = config.log.results_retention() else { return Ok(()) };
     let longest = loaded.catalog.entries().max_by_key(|entry| entry.retention_ms);
     match longest.filter(|entry| entry.retention_ms > kept_ms) {
         None => Ok(()),
@@ -103,7 +102,7 @@ pub fn check_retention(config: &Config, loaded: &LoadedJobs) -> Result<(), Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::config::Millis;
+    use crate::node::config::{Overrides, read_config};
     use crate::node::jobs::load_set;
 
     #[test]
@@ -134,12 +133,11 @@ mod tests {
         let loaded = load_set(&[("one.json".to_owned(), job.to_owned())]).unwrap();
         let mut config = Config::default();
         assert_eq!(check_retention(&config, &loaded), Ok(()), "without Kafka there is no such topic");
-        let mut kafka = KafkaLogConfig::new(vec!["a:1".to_owned()]);
-        config.log.kafka = Some(kafka.clone());
+        config = Overrides { kafka: Some("a:1".to_owned()), ..Overrides::default() }.apply(config).unwrap();
         let error = check_retention(&config, &loaded).unwrap_err();
         assert!(error.starts_with("job one, rule 1: ") && error.contains("results_retention to 31d or more"), "{error}");
-        kafka.results_retention = Millis(31 * 86_400_000);
-        config.log.kafka = Some(kafka);
+        let text = "log: { kafka: { brokers: [a:1], results_retention: 31d } }";
+        config = read_config("c.yaml".as_ref(), text).unwrap();
         assert_eq!(check_retention(&config, &loaded), Ok(()));
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::config::sources::job_files;
+use super::config::sources::{Sources, job_files};
 use crate::plan::spec::{ReadOptions, check_jobs};
 use crate::plan::{Catalog, Job};
 
@@ -34,7 +34,7 @@ pub fn load(dir: &Path) -> Result<LoadedJobs, String> {
         true => job_files(dir).map_err(|error| error.to_string())?,
         false => {
             tracing::warn!(dir = %dir.display(), "there is no such directory of jobs: nothing is kept pre-aggregated");
-            Vec::new()
+            Sources::default()
         }
     };
     of_files(files)
@@ -45,11 +45,13 @@ pub fn load(dir: &Path) -> Result<LoadedJobs, String> {
 /// # Errors
 /// Every problem, one a line.
 pub fn load_set(files: &[(String, String)]) -> Result<LoadedJobs, String> {
-    of_files(files.iter().map(|(name, text)| (PathBuf::from(name), text.clone())).collect())
+    let jobs = files.iter().map(|(name, text)| (PathBuf::from(name), text.clone())).collect();
+    of_files(Sources { jobs, ..Sources::default() })
 }
 
-fn of_files(files: Vec<(PathBuf, String)>) -> Result<LoadedJobs, String> {
-    let checked = check_jobs(&files, &ReadOptions::default());
+fn of_files(files: Sources) -> Result<LoadedJobs, String> {
+    let mut checked = check_jobs(&files.jobs, &ReadOptions::default());
+    checked.add(files.problems);
     let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     if checked.has_errors() {
         return Err(problems.join("\n"));
@@ -57,7 +59,7 @@ fn of_files(files: Vec<(PathBuf, String)>) -> Result<LoadedJobs, String> {
     problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     let catalog = Arc::new(Catalog::new(&checked.jobs));
     let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut files: Vec<(String, String)> = files.into_iter().map(|(path, text)| (name(path), text)).collect();
+    let mut files: Vec<(String, String)> = files.jobs.into_iter().map(|(path, text)| (name(path), text)).collect();
     files.sort_unstable();
     Ok(LoadedJobs { jobs: Arc::new(checked.jobs), catalog, files: Arc::new(files) })
 }

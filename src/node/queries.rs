@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::config::{Clients, Config, Edge, Trust, UpstreamKind};
 use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
+use super::retention;
 use super::retired::with_retired;
 use super::stream::StreamStatus;
 use crate::model::{Clock, SenderSeen};
@@ -19,9 +20,6 @@ const COMPARE_EVERY: Duration = Duration::from_secs(2);
 
 /// How often upstream is asked what it is, and so whether it is there.
 const IDENTIFY_EVERY: Duration = Duration::from_secs(60);
-
-/// How often retention of results is enforced.
-const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 /// What answers queries.
 pub struct Queries {
@@ -80,10 +78,10 @@ impl Queries {
 }
 
 async fn enforce_retention(store: Arc<Store>, clock: Arc<dyn Clock>) {
-    let mut every = tokio::time::interval(RETENTION_EVERY);
+    let mut every = tokio::time::interval(retention::EVERY);
     loop {
         every.tick().await;
-        if let Err(error) = store.enforce_retention(clock.now()) {
+        if let Err(error) = retention::enforce(&store, clock.now()) {
             tracing::error!(%error, "cannot delete old results; trying again in ten minutes");
         }
     }

@@ -3,13 +3,13 @@
 //! A bad file changes nothing: what is in force stays, and every problem is logged with file, line, column and remedy, and
 //! shown until a reload succeeds. The configuration's other keys are read at the start alone.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::assembly::Node;
 use super::cluster::check_retention;
-use super::config::read_config;
+use super::config::{read_config, sources};
 use super::jobs;
 use super::role::Role;
 use crate::ingest::scrape::config::ScrapeConfig;
@@ -81,8 +81,8 @@ impl Node {
     }
 }
 
-fn scrape_configs(file: &PathBuf) -> Result<Option<Vec<ScrapeConfig>>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+fn scrape_configs(file: &Path) -> Result<Option<Vec<ScrapeConfig>>, String> {
+    let text = sources::read(file).map_err(|error| error.to_string())?;
     let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Ok(read_config(file, &text).map_err(lines)?.scrape_configs)
 }

@@ -18,9 +18,10 @@ use super::jobs::LoadedJobs;
 use crate::dataflow::Emitted;
 use crate::log::Log;
 use crate::model::ViewId;
-use crate::plan::Catalog;
+use crate::plan::{Catalog, CatalogEntry};
 use crate::store::{Store, ViewDescription};
 use streaming::Streaming;
+pub(super) use streaming::resume_ms;
 
 /// How long a reload waits for the stream.
 const RELOAD_WAIT: Duration = Duration::from_secs(10);
@@ -45,6 +46,17 @@ pub struct StreamStatus {
     pub stopping: AtomicBool,
     /// Why streaming has stopped, if it has.
     pub failed: parking_lot::Mutex<Option<String>>,
+}
+
+impl StreamStatus {
+    /// Takes note of what is told of a grid point.
+    pub fn note_emitted(&self, emitted: &Emitted) {
+        let begun = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };
+        let mut progress = self.views.entry(emitted.view).or_insert(begun);
+        progress.newest = *emitted;
+        progress.not_counted += emitted.not_counted;
+        progress.conflicting += emitted.conflicting;
+    }
 }
 
 /// The newest grid point of a view, and sums over all of them.
@@ -152,18 +164,23 @@ impl Drop for Stream {
 /// Tells the store what each view is, so that its results stay readable when its job is gone.
 pub fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
     for entry in catalog.entries() {
-        let view = &entry.view;
-        let text = serde_json::json!({
-            "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
-            "max_delay_ms": view.max_delay_ms, "records": entry.records,
-        });
-        let description = ViewDescription {
-            step_ms: view.step_ms,
-            fields: view.shape.aggregation.fields.len() as u8,
-            retention_ms: entry.retention_ms,
-            text: text.to_string(),
-        };
-        store.describe(view.id, description).map_err(|error| format!("cannot store what view {} is: {error}", view.id))?;
+        let id = entry.view.id;
+        store.describe(id, description(entry)).map_err(|error| format!("cannot store what view {id} is: {error}"))?;
     }
     Ok(())
+}
+
+/// What a store must know of a view.
+pub fn description(entry: &CatalogEntry) -> ViewDescription {
+    let view = &entry.view;
+    let text = serde_json::json!({
+        "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
+        "max_delay_ms": view.max_delay_ms, "records": entry.records,
+    });
+    ViewDescription {
+        step_ms: view.step_ms,
+        fields: view.shape.aggregation.fields.len() as u8,
+        retention_ms: entry.retention_ms,
+        text: text.to_string(),
+    }
 }

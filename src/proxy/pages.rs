@@ -42,7 +42,7 @@ fn view(proxy: &Proxy, entry: &CatalogEntry) -> serde_json::Value {
         "step_ms": view.step_ms, "window_ms": view.shape.window_ms, "max_delay_ms": view.max_delay_ms,
         "coverage": served, "spans": spans, "trusted_from_ms": trusted_from,
         "comparisons": {
-            "equal": record.equal, "unequal": record.unequal, "failed": record.failed,
+            "equal": record.equal, "unequal": record.unequal, "failed": record.failed, "nothing": record.nothing,
             "last_equal_ms": record.last_equal().map(|t| t.0), "last_difference": record.last_difference,
         },
         "final_to_ms": state.as_ref().and_then(|state| state.final_to).map(|t| t.0),

@@ -5,11 +5,17 @@
 
 mod broker;
 mod cluster;
+mod configs;
 mod contract;
+mod groups;
 mod jars;
+mod partitions;
 mod process;
+mod proxy;
 mod roles;
 mod security;
+mod streams;
+mod tables;
 mod topics;
 
 use std::time::Duration;

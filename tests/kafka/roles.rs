@@ -45,7 +45,7 @@ async fn what_either_gateway_takes_is_in_the_answers_once_also_when_one_is_kille
     let other = gateway(&homes[1], &config).await;
     let (folding, unbroken) = (folds.start().await, embedded.start().await);
     let (mut first, mut last) = (0, 0);
-    for turn in 0..60 {
+    for turn in 0..90 {
         let t = now_ms();
         (first, last) = (if first == 0 { t } else { first }, t);
         let bodies = body(t, turn);

@@ -197,9 +197,9 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
     }
     for (index, node) in brokers.iter().enumerate() {
         if let Value::Text(text) = &node.value
-            && let Some(problem) = broker_problem(text)
+            && let Some((message, remedy)) = broker_problem(text)
         {
-            report.error(item("log.kafka.brokers", index), node.place, problem, "");
+            report.error(item("log.kafka.brokers", index), node.place, message, remedy);
         }
     }
     for (key, problem) in [

@@ -179,6 +179,16 @@ impl LogConfig {
     pub fn retention_ms(&self) -> i64 {
         self.kafka.as_ref().map_or(self.embedded.retention.0, |kafka| kafka.retention.0)
     }
+
+    /// Whether the log is in Kafka.
+    pub fn is_in_kafka(&self) -> bool {
+        self.kafka.is_some()
+    }
+
+    /// How long results are kept in Kafka, where the log is there.
+    pub fn results_retention(&self) -> Option<Millis> {
+        self.kafka.as_ref().map(|kafka| kafka.results_retention)
+    }
 }
 
 /// A log in the data directory.

@@ -59,12 +59,16 @@ pub(super) fn files(node: &Node) -> Vec<Family> {
 pub(super) fn scrapes(ingest: &Ingest) -> Vec<Family> {
     let counters = &ingest.scrape_counters;
     let of = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed) as f64);
+    let failures = counters.failures().into_iter();
+    let failures = failures.map(|(job, reason, count)| {
+        (vec![("job", job.to_string()), ("reason", reason.slug().to_owned())], (count as f64).into())
+    });
     vec![
         counter("prefold_scrapes", "Scrapes made, failed ones too.", of(&counters.scrapes)),
         counter(
             "prefold_scrapes_failed",
-            "Scrapes that failed; worry when it grows: up is 0 for a target.",
-            of(&counters.failed),
+            "Scrapes that failed, by job and reason; worry when it grows: up is 0 for a target, and /prefold/ says more.",
+            failures.collect(),
         ),
         counter("prefold_scrape_samples", "Samples in what was scraped.", of(&counters.samples)),
         counter("prefold_scrape_exemplars_refused", "Exemplars in what was scraped; none is kept.", of(&counters.exemplars)),

@@ -68,9 +68,10 @@ pub(super) fn kept(queries: &Queries) -> Vec<Family> {
             vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string()), (name, value.to_owned())]
         };
         let record = queries.proxy.trust.record(entry.view.id);
-        comparisons.push((with("result", "equal"), (record.equal as f64).into()));
-        comparisons.push((with("result", "unequal"), (record.unequal as f64).into()));
-        comparisons.push((with("result", "failed"), (record.failed as f64).into()));
+        let results = [record.equal, record.unequal, record.failed, record.nothing];
+        for (result, count) in ["equal", "unequal", "failed", "nothing"].into_iter().zip(results) {
+            comparisons.push((with("result", result), (count as f64).into()));
+        }
         let state = queries.store.view(entry.view.id);
         for (reason, seconds) in queries.uncovered.seconds(entry.view.id, state.as_ref()) {
             uncovered.push((with("reason", reason.slug()), seconds.into()));
@@ -79,7 +80,8 @@ pub(super) fn kept(queries: &Queries) -> Vec<Family> {
     vec![
         counter(
             "prefold_view_comparisons",
-            "Comparisons with upstream, those at the edge included; worry at unequal ones: the view is not served.",
+            "Comparisons with upstream, those at the edge included, nothing where no series has a value on either side; worry at \
+             unequal ones: the view is not served.",
             comparisons,
         ),
         counter(
