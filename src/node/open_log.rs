@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::cluster::ClusterNames;
 use super::config::{ByteSize, Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
 use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
 use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, KafkaLog, KafkaOptions, Log};
@@ -27,7 +28,8 @@ pub fn open_log(
     let observer: AppendObserver = Arc::new(move |took: Duration| observed.observe(took.as_secs_f64()));
     match &config.log.kafka {
         Some(kafka) => {
-            let options = KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..options(kafka)? };
+            let options =
+                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..kafka_options(kafka)? };
             let log = KafkaLog::open(options).map_err(|error| error.to_string())?;
             Ok(Arc::new(log))
         }
@@ -107,7 +109,11 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserv
     Ok(Arc::new(log))
 }
 
-fn options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
+/// What a client of Kafka is opened with.
+///
+/// # Errors
+/// When the password cannot be read.
+pub fn kafka_options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
     let tls = kafka.tls.as_ref().map(|tls| Tls {
         ca_file: tls.ca_file.clone(),
         certificate_file: tls.certificate_file.clone(),
@@ -126,6 +132,7 @@ fn options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
         batch_bytes: kafka.batch_bytes.0 as usize,
         queue_bytes_max: kafka.queue_bytes_max.0 as usize,
         delivery_timeout: kafka.delivery_timeout.std(),
+        group: ClusterNames::of(kafka).fold_group(),
         tls,
         sasl: kafka.sasl.as_ref().map(sasl).transpose()?,
         ..KafkaOptions::new(kafka.brokers.clone(), &kafka.topic_prefix)

@@ -12,6 +12,7 @@ mod jars;
 mod partitions;
 mod process;
 mod proxy;
+mod roles;
 mod security;
 mod streams;
 mod tables;

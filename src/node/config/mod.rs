@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(in crate::node) use kafka::is_name;
 pub use kafka::{KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls};
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
@@ -182,6 +183,16 @@ impl LogConfig {
     /// How long samples are kept.
     pub fn retention_ms(&self) -> i64 {
         self.kafka.as_ref().map_or(self.embedded.retention.0, |kafka| kafka.retention.0)
+    }
+
+    /// Whether the log is in Kafka.
+    pub fn is_in_kafka(&self) -> bool {
+        self.kafka.is_some()
+    }
+
+    /// How long results are kept in Kafka, where the log is there.
+    pub fn results_retention(&self) -> Option<Millis> {
+        self.kafka.as_ref().map(|kafka| kafka.results_retention)
     }
 }
 
