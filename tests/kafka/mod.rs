@@ -7,6 +7,7 @@ mod broker;
 mod cluster;
 mod configs;
 mod contract;
+mod fleet;
 mod groups;
 mod jars;
 mod partitions;
@@ -17,6 +18,7 @@ mod security;
 mod streams;
 mod tables;
 mod topics;
+mod workers;
 
 use std::time::Duration;
 
