@@ -48,10 +48,25 @@ pub trait Stream: Topic {
 /// Where one partition is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionFrom {
+    /// The oldest record kept.
     Beginning,
-    /// The first record whose log time is at least this.
+    /// The first record kept whose log time is at least this. Whether older ones are missing is told by the topic's extent,
+    /// asked after the partition was added.
     LogTime(LogTime),
+    /// This record. Log times begin with that of the first record read: use [`PartitionFrom::Committed`] where they must not go
+    /// back behind what was read before.
     Offset(Offset),
+    /// Where somebody stopped.
+    Committed(Committed),
+}
+
+/// How far a partition was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The first record that was not.
+    pub next: Offset,
+    /// The log time of the newest record that was; `Timestamp::MIN` when it is not known.
+    pub log_time: LogTime,
 }
 
 /// Reads a changing set of partitions, each from a place of its own, in turn: one that is far behind holds up no other.
@@ -136,7 +151,7 @@ pub trait Group: Send + Sync {
     ///
     /// # Errors
     /// When the brokers do not answer.
-    fn committed(&self, partition: PartitionId) -> Result<Option<Position>, String>;
+    fn committed(&self, partition: PartitionId) -> Result<Option<Committed>, String>;
 
     /// Notes up to where partitions were dealt with; of those that are not ours nothing is noted.
     fn commit(&self, positions: &[Position]);
@@ -144,9 +159,11 @@ pub trait Group: Send + Sync {
     fn owned(&self) -> BTreeSet<PartitionId>;
 }
 
-/// A partition came or went.
+/// What becomes of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assigned {
+    /// It is ours from now on.
     Arrived(PartitionId),
+    /// It is another's, or nobody's, from now on.
     Left(PartitionId),
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use prefold::log::kafka::{Assigned, Committed, Membership};
+use prefold::log::kafka::Membership;
+use prefold::log::topics::{Assigned, Committed};
 use prefold::log::{KafkaLog, KafkaOptions};
 use prefold::model::{Offset, PartitionId, Position, Timestamp};
 

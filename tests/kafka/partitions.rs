@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prefold::log::kafka::{Committed, PartitionFrom, PartitionsReader};
+use prefold::log::kafka::PartitionsReader;
+use prefold::log::topics::{Committed, PartitionFrom};
 use prefold::log::{KafkaLog, Log, LogRecord, ReadError};
 use prefold::model::{Offset, PartitionId, Timestamp};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use prefold::log::kafka::{KafkaStream, PartitionFrom, PartitionsReader, StreamOptions, Written};
+use prefold::log::kafka::{KafkaStream, PartitionsReader, StreamOptions};
+use prefold::log::topics::{PartitionFrom, Written};
 use prefold::log::{AppendError, ReadError};
 use prefold::model::{Offset, PartitionId};
 

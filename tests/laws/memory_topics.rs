@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use prefold::log::topics::{
-    Assigned, Group, PartitionFrom, PartitionsRead, Stream, StreamWrite, Table, TableEntry, Topic, Written,
+    Assigned, Committed, Group, PartitionFrom, PartitionsRead, Stream, StreamWrite, Table, TableEntry, Topic, Written,
 };
 use prefold::log::{Extent, LogRecord, ReadError};
 use prefold::model::{Offset, PartitionId, Position, Timestamp};
@@ -110,7 +110,7 @@ impl PartitionsRead for MemoryReader {
         let next = match from {
             PartitionFrom::Beginning => 0,
             PartitionFrom::LogTime(log_time) => records.partition_point(|record| record.log_time < log_time),
-            PartitionFrom::Offset(offset) => offset.0 as usize,
+            PartitionFrom::Offset(next) | PartitionFrom::Committed(Committed { next, .. }) => next.0 as usize,
         };
         self.next.insert(partition, next);
         self.paused.remove(&partition);
@@ -237,8 +237,9 @@ impl Group for Member {
     fn events(&self) -> &Receiver<Assigned> {
         &self.events
     }
-    fn committed(&self, partition: PartitionId) -> Result<Option<Position>, String> {
-        Ok(self.group.lock().committed.get(&partition).copied())
+    fn committed(&self, partition: PartitionId) -> Result<Option<Committed>, String> {
+        let position = self.group.lock().committed.get(&partition).copied();
+        Ok(position.map(|position| Committed { next: position.next, log_time: position.log_time }))
     }
     fn commit(&self, positions: &[Position]) {
         let mut group = self.group.lock();

@@ -21,7 +21,7 @@ use super::client::{Listener, base};
 use super::error::KafkaOpenError;
 use super::native::{self, Patience};
 use super::options::KafkaOptions;
-use super::partitions::Committed;
+use crate::log::topics::{Assigned, Committed};
 use crate::model::{Offset, PartitionId, Position, Timestamp};
 
 /// How often what was handed over is committed.
@@ -41,15 +41,6 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Events that may wait: more than a few rebalances of the largest topic make.
 const EVENTS_MAX: usize = 1 << 14;
-
-/// What becomes of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assigned {
-    /// It is ours from now on.
-    Arrived(PartitionId),
-    /// It is another's, or nobody's, from now on.
-    Left(PartitionId),
-}
 
 /// This process in a consumer group. Dropping it leaves the group.
 pub struct Membership {

@@ -24,6 +24,7 @@ mod stream;
 mod survey;
 mod table;
 mod topic;
+mod topics;
 mod watch;
 mod writer;
 
@@ -46,12 +47,11 @@ use survey::Survey;
 use topic::Keeping;
 
 pub use error::KafkaOpenError;
-pub use membership::{Assigned, Membership};
+pub use membership::Membership;
 pub use options::{Compression, KafkaOptions, Mechanism, Sasl, Tls};
-pub use partitions::{Committed, PartitionFrom, PartitionsReader};
+pub use partitions::PartitionsReader;
 pub use stream::{KafkaStream, StreamOptions, StreamWriter};
-pub use table::{KafkaTable, TableEntry, TableOptions};
-pub use writer::Written;
+pub use table::{KafkaTable, TableOptions};
 
 /// How long closing waits for what was handed over, beyond what delivery may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);

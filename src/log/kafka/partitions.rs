@@ -17,8 +17,9 @@ use super::options::KafkaOptions;
 use super::shared::Shared;
 use super::source::{Drawn, Filled, Source};
 use super::survey::Survey;
+use crate::log::topics::{Committed, PartitionFrom};
 use crate::log::{LogRecord, ReadError};
-use crate::model::{LogTime, Offset, PartitionId, Timestamp};
+use crate::model::{Offset, PartitionId, Timestamp};
 
 /// How often a waiting reader looks whether the topic was closed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,30 +35,6 @@ const RECORD_BYTES: usize = 64;
 
 /// Of what a read may give out, how much one partition may at a time: a part in so many.
 const SHARES: usize = 4;
-
-/// Where one partition is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionFrom {
-    /// The oldest record kept.
-    Beginning,
-    /// The first record kept whose log time is at least this. Whether older ones are missing is told by the topic's extent,
-    /// asked after the partition was added.
-    LogTime(LogTime),
-    /// This record. Log times begin with that of the first record read: use [`PartitionFrom::Committed`] where they must not go
-    /// back behind what was read before.
-    Offset(Offset),
-    /// Where somebody stopped.
-    Committed(Committed),
-}
-
-/// How far a partition was dealt with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The first record that was not.
-    pub next: Offset,
-    /// The log time of the newest record that was; `Timestamp::MIN` when it is not known.
-    pub log_time: LogTime,
-}
 
 /// Reads partitions of one topic that come and go.
 pub struct PartitionsReader {

@@ -13,7 +13,8 @@ use super::options::KafkaOptions;
 use super::partitions::PartitionsReader;
 use super::topic::{self, Keeping};
 use super::watch::Watch;
-use super::writer::{Writer, Written};
+use super::writer::Writer;
+use crate::log::topics::Written;
 use crate::log::{Extent, ReadError};
 use crate::model::PartitionId;
 
@@ -45,7 +46,7 @@ impl KafkaStream {
         let StreamOptions { connection, topic, partitions, retention_ms } = options;
         let options =
             KafkaOptions { topic, partitions, retention_ms, known_incarnation: None, append_observer: None, ..connection };
-        let (watch, message_bytes_max) = Watch::open(options, Keeping::All)?;
+        let (watch, message_bytes_max) = Watch::open(options, Keeping::Stream)?;
         Ok(KafkaStream { watch, message_bytes_max })
     }
 

@@ -19,8 +19,9 @@ use super::follow::Follower;
 use super::options::{Compression, KafkaOptions};
 use super::topic::{self, Keeping};
 use super::watch::Watch;
-use super::writer::{Writer, Written};
+use super::writer::Writer;
 use crate::log::AppendError;
+use crate::log::topics::{TableEntry, Written};
 use crate::model::{LogTime, Offset, PartitionId};
 
 /// The partition.
@@ -42,14 +43,6 @@ pub struct TableOptions {
     /// Brokers, TLS, SASL, replication and timeouts.
     pub connection: KafkaOptions,
     pub topic: String,
-}
-
-/// The newest value of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableEntry {
-    pub offset: Offset,
-    pub log_time: LogTime,
-    pub value: Bytes,
 }
 
 /// A compacted topic held in memory. Dropping it closes it.

@@ -21,6 +21,9 @@ const PARTITIONS_MAX: usize = 1024;
 /// what a compressor adds to what it cannot compress.
 const FRAME_BYTES: usize = 1024;
 
+/// The largest batch of topics that only our own processes write.
+const RECORD_BYTES: &str = "8388608";
+
 /// How long one request may take; and how long one that found no broker waits for the next.
 const REQUEST: Duration = Duration::from_secs(5);
 const PATIENCE: Patience<'_> = Patience { wait: REQUEST, ended: None };
@@ -31,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) enum Keeping {
     /// All records, for as long as the options say.
     All,
+    /// The same, between our own processes: a record may be as large as all that a view gives at an instant.
+    Stream,
     /// The newest record of each key, for ever, in one partition.
     NewestOfKey,
 }
@@ -145,12 +150,17 @@ fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keepin
     let mut new = NewTopic::new(topic, i32::from(options.partitions), TopicReplication::Fixed(replication))
         .set("message.timestamp.type", "LogAppendTime");
     new = match keeping {
-        Keeping::All => new.set("cleanup.policy", "delete").set("retention.ms", &retention).set("retention.bytes", "-1"),
+        Keeping::All | Keeping::Stream => {
+            new.set("cleanup.policy", "delete").set("retention.ms", &retention).set("retention.bytes", "-1")
+        }
         // Whoever opens it reads all of it: files are closed soon, so that they can be compacted.
         Keeping::NewestOfKey => {
             new.set("cleanup.policy", "compact").set("segment.ms", "600000").set("min.cleanable.dirty.ratio", "0.1")
         }
     };
+    if keeping != Keeping::All {
+        new = new.set("max.message.bytes", RECORD_BYTES);
+    }
     if replication > 1 {
         new = new.set("min.insync.replicas", "2").set("unclean.leader.election.enable", "false");
     }
@@ -231,14 +241,14 @@ fn problems(
     );
     let cleanup = text(config, "cleanup.policy");
     let (policy, why) = match keeping {
-        Keeping::All => ("delete", "records must not be compacted"),
+        Keeping::All | Keeping::Stream => ("delete", "records must not be compacted"),
         Keeping::NewestOfKey => ("compact", "the newest record of each key must stay"),
     };
     let set = format!("cleanup.policy={policy}");
     problem(cleanup != policy, format!("cleanup.policy is {cleanup}, and {why}"), &set);
     let kept_ms = number(config, "retention.ms").filter(|kept| *kept >= 0).unwrap_or(i64::MAX);
     let set = format!("retention.ms={retention_ms}");
-    let short = keeping == Keeping::All && kept_ms < retention_ms;
+    let short = keeping != Keeping::NewestOfKey && kept_ms < retention_ms;
     problem(short, format!("retention.ms is {kept_ms}, and {retention_ms} is needed"), &set);
     if replicas > 1 {
         let in_sync = number(config, "min.insync.replicas").unwrap_or(1);

@@ -24,10 +24,8 @@ use super::options::KafkaOptions;
 use super::shared::Shared;
 use super::topic;
 use crate::log::AppendError;
+use crate::log::topics::Written;
 use crate::model::{Offset, PartitionId, Timestamp};
-
-/// The answer to a record written: its offset, once all replicas in sync have it.
-pub type Written = oneshot::Receiver<Result<Offset, AppendError>>;
 
 /// What a record takes in the queue beside its key and payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;

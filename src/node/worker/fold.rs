@@ -16,8 +16,8 @@ use super::fold_lane::{Flush, FoldLane};
 use super::{InForce, Topics, ViewsInForce, places};
 use crate::compile::{OperatorsPlan, compile};
 use crate::dataflow::{Folded, Scope, Standing, ViewSet, ViewStart};
-use crate::log::topics::{Assigned, PartitionFrom, StreamWrite};
-use crate::model::{PartitionId, Position, Timestamp, ViewId};
+use crate::log::topics::{Assigned, Committed, PartitionFrom, StreamWrite};
+use crate::model::{PartitionId, Timestamp, ViewId};
 use crate::node::begin::Begin;
 use crate::node::stream::resume_ms;
 use crate::plan::{Catalog, CatalogEntry};
@@ -167,7 +167,7 @@ impl FoldWorker {
         let committed = self.topics.folders.committed(partition)?;
         let plan = compile(&self.views.catalog, &OperatorsPlan::default());
         let from = match committed {
-            Some(Position { log_time, .. }) if log_time != Timestamp::MIN => {
+            Some(Committed { log_time, .. }) if log_time != Timestamp::MIN => {
                 PartitionFrom::LogTime(log_time - resume_ms(&plan))
             }
             _ => PartitionFrom::Beginning,
