@@ -4,6 +4,7 @@
 //! it dies. Needs Java and Maven; without them these tests fail in CI and are skipped, with a message, elsewhere.
 
 mod broker;
+mod chaos;
 mod cluster;
 mod configs;
 mod contract;

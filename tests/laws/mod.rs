@@ -7,7 +7,7 @@ mod half_final;
 mod joining;
 mod memory_log;
 mod memory_topics;
-mod random;
+pub mod random;
 mod resume;
 mod served;
 pub mod streaming;
