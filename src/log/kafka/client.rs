@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::options::{KafkaOptions, Tls};
 
@@ -42,7 +42,8 @@ impl ClientContext for Listener {
             level,
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
         );
-        match self.is_due(facility) {
+        // That a setting is experimental was known to who chose it.
+        match facility != "CONFWARN" && self.is_due(facility) {
             true if grave => tracing::warn!("Kafka: {message}"),
             true => tracing::info!("Kafka: {message}"),
             false => tracing::debug!("Kafka: {message}"),
@@ -51,7 +52,8 @@ impl ClientContext for Listener {
 
     /// Something that librdkafka tries to mend by itself.
     fn error(&self, error: KafkaError, reason: &str) {
-        match self.is_due(&error.to_string()) {
+        let is_news = error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF);
+        match is_news && self.is_due(&error.to_string()) {
             true => tracing::warn!(%error, "Kafka: {reason}"),
             false => tracing::debug!(%error, "Kafka: {reason}"),
         }

@@ -94,7 +94,7 @@ pub(super) fn open(options: &KafkaOptions, keeping: Keeping, listener: &Listener
     if let Some(known) = options.known_incarnation.filter(|known| known >> 16 == now >> 16 && *known != now) {
         return Err(KafkaOpenError::Replaced(replaced(topic, id, partitions, known)));
     }
-    let config = configuration(&admin, ResourceSpecifier::Topic(topic)).map_err(|error| failed("describe", topic, error))?;
+    let config = known_configuration(&admin, options)?;
     let problems = problems(options, keeping, &config, partitions, replicas(&admin, topic)?);
     if !problems.is_empty() {
         return Err(KafkaOpenError::Unfit { topic: topic.to_owned(), problems });
@@ -174,6 +174,19 @@ fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keepin
         _ => {
             tracing::info!(topic, partitions = options.partitions, replication, "topic created");
             Ok(())
+        }
+    }
+}
+
+/// A topic's configuration. A broker that has not heard of the topic yet tells of an empty one.
+fn known_configuration(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<ConfigResource, KafkaOpenError> {
+    let (began, topic) = (Instant::now(), options.topic.as_str());
+    loop {
+        match configuration(admin, ResourceSpecifier::Topic(topic)) {
+            Ok(config) if !text(&config, "cleanup.policy").is_empty() => return Ok(config),
+            _ if began.elapsed() < options.open_timeout => std::thread::park_timeout(PAUSE),
+            Ok(_) => return Err(failed("describe", topic, "its configuration is not told".to_owned())),
+            Err(error) => return Err(failed("describe", topic, error)),
         }
     }
 }
