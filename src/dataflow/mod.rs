@@ -13,6 +13,7 @@ pub mod aggregate;
 pub mod combine;
 pub mod coverage;
 pub mod filter;
+mod known_series;
 pub mod members;
 pub mod message;
 pub mod newcomers;

@@ -21,7 +21,7 @@ use super::message::{EpochOutput, Filtered, FoldInput, Partitioned, ToCombine, W
 use super::partition::Partition;
 use super::progress::{Epoch, EpochStash};
 use super::window::Windows;
-use crate::model::{PartitionId, SenderSeen};
+use crate::model::{PartitionId, Partitioner, SenderSeen};
 
 /// How many epochs may be on their way into a worker: enough to keep it busy, few enough to bound memory.
 const EPOCHS_QUEUED_MAX: usize = 4;
@@ -33,7 +33,8 @@ const IDLE: std::time::Duration = std::time::Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct DataflowOptions {
     pub threads: usize,
-    pub partitions: u16,
+    /// How many partitions the log has, and which series belong in which.
+    pub partitioner: Partitioner,
     /// Senders of the commit that is resumed.
     pub senders: Vec<SenderSeen>,
     pub new_senders_uncover: bool,
@@ -61,7 +62,7 @@ impl Dataflow {
     /// # Errors
     /// When the worker threads cannot be started.
     pub fn start(options: DataflowOptions) -> Result<Dataflow, String> {
-        let workers = options.threads.clamp(1, usize::from(options.partitions).max(1));
+        let workers = options.threads.clamp(1, usize::from(options.partitioner.partitions()).max(1));
         let (out, outputs) = bounded(workers * EPOCHS_QUEUED_MAX * 4);
         let (named, names) = bounded(workers);
         let (feeds, takes): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(EPOCHS_QUEUED_MAX)).unzip();
@@ -161,9 +162,12 @@ fn build(
     options: &DataflowOptions,
 ) {
     let (own, workers) = (worker.index(), worker.peers());
-    let partitions: Vec<PartitionId> =
-        (0..options.partitions).map(PartitionId).filter(|partition| owner(*partition, workers) == own).collect();
-    let combine = Combine::new((own, workers), options.partitions, &options.senders, options.new_senders_uncover);
+    let partitions: Vec<PartitionId> = (0..options.partitioner.partitions())
+        .map(PartitionId)
+        .filter(|partition| owner(*partition, workers) == own)
+        .collect();
+    let combine =
+        Combine::new((own, workers), options.partitioner.partitions(), &options.senders, options.new_senders_uncover);
     worker.dataflow::<Epoch, _, _>(|scope| {
         let records = input.to_stream(scope);
         let filtered = filter(records, &partitions, options);
@@ -194,7 +198,7 @@ fn filter<'s>(
     partitions: &[PartitionId],
     options: &DataflowOptions,
 ) -> StreamVec<'s, Epoch, Filtered> {
-    let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitions, &options.senders));
+    let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitioner.clone(), &options.senders));
     let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(new).collect();
     records.unary(Pipeline, "filter", move |_, _| {
         move |input, output| {

@@ -186,7 +186,7 @@ impl<'g> Encoding<'g> {
 
     fn series(&self, labels: &Labels, sender: SymbolId) -> Result<Fresh, TableFull> {
         let id = labels.series_id(&self.origin.tenant);
-        let partition = id.partition(self.gateway.log.partitions());
+        let partition = self.gateway.partitioner.partition(&self.origin.tenant, id, labels);
         Ok(Fresh::Series { sender, id, partition, labels: self.symbols.intern_labels(labels)? })
     }
 

@@ -21,7 +21,7 @@ use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use super::writers::Writers;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
+use crate::model::{Clock, Labels, PartitionId, Partitioner, Sample, Tenant, Timestamp};
 use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
 use crate::wire::{Problem, WireError, snappy};
 
@@ -64,6 +64,8 @@ impl Default for GatewayOptions {
 /// Turns requests into records and has them appended.
 pub struct Gateway {
     pub(super) log: Arc<dyn Log>,
+    /// The log's.
+    pub(super) partitioner: Partitioner,
     clock: Arc<dyn Clock>,
     pub(super) options: GatewayOptions,
     /// Read once per request, written when one brought new series.
@@ -133,6 +135,7 @@ impl WriteError {
 impl Gateway {
     pub fn new(log: Arc<dyn Log>, clock: Arc<dyn Clock>, options: GatewayOptions) -> Gateway {
         Gateway {
+            partitioner: log.partitioner(),
             log,
             clock,
             senders: Senders::new(options.senders_max, &options.senders),

@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::config::{Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
 use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
 use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, KafkaLog, KafkaOptions, Log};
-use crate::model::Clock;
+use crate::model::{Clock, PartitionBy};
 
 /// Opens the log. `known` is the one that the store has positions of.
 ///
@@ -24,7 +24,8 @@ pub fn open_log(
     let observer: AppendObserver = Arc::new(move |took: Duration| observed.observe(took.as_secs_f64()));
     match &config.log.kafka {
         Some(kafka) => {
-            let options = KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..options(kafka)? };
+            let options =
+                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..options(kafka, config)? };
             let log = KafkaLog::open(options).map_err(|error| error.to_string())?;
             Ok(Arc::new(log))
         }
@@ -36,6 +37,7 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserv
     let embedded = &config.log.embedded;
     let options = EmbeddedOptions {
         partitions: embedded.partitions,
+        partition_by: partition_by(config),
         retention_ms: embedded.retention.0,
         retention_bytes: embedded.retention_bytes.0,
         log_time: match config.log.log_time {
@@ -49,7 +51,11 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserv
     Ok(Arc::new(log))
 }
 
-fn options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
+fn partition_by(config: &Config) -> PartitionBy {
+    PartitionBy::new(config.log.partition_by.iter().map(String::as_str))
+}
+
+fn options(kafka: &KafkaLogConfig, config: &Config) -> Result<KafkaOptions, String> {
     let tls = kafka.tls.as_ref().map(|tls| Tls {
         ca_file: tls.ca_file.clone(),
         certificate_file: tls.certificate_file.clone(),
@@ -57,6 +63,7 @@ fn options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
     });
     Ok(KafkaOptions {
         partitions: kafka.partitions,
+        partition_by: partition_by(config),
         replication: kafka.replication,
         retention_ms: kafka.retention.0,
         compression: match kafka.compression {

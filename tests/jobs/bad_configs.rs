@@ -45,6 +45,7 @@ upstream:
   headers: { Authorization: Bearer x }
 log:
   embedded: { partitions: 8, retention: 1d, retention_bytes: 1TiB }
+  partition_by: [job, instance]
   log_time: samples
 ingest:
   sender_header: X-S
@@ -117,6 +118,23 @@ log:
     let sasl = kafka.sasl.unwrap();
     assert_eq!((sasl.mechanism, sasl.username.as_str()), (KafkaMechanism::ScramSha512, "u"));
     assert_eq!((sasl.password_env.as_deref(), sasl.password_file), (Some("P"), None));
+}
+
+#[test]
+fn problems_of_the_labels_of_a_log_name_their_place() {
+    check(
+        "log: { partition_by: [job, a-b, pod] }\ningest: { drop_labels: [pod] }",
+        &[
+            "1:28: log.partition_by[1]: \"a-b\" is not a label name",
+            "1:33: log.partition_by[2]: \"pod\" is dropped by ingest.drop_labels: no series has it; leave it out of one",
+        ],
+    );
+    check("log: { partition_by: job }", &["1:22: log.partition_by: must be a list, not a string"]);
+    let many: Vec<String> = (0..17).map(|n| format!("l{n}")).collect();
+    check(
+        &format!("log: {{ partition_by: [{}] }}", many.join(", ")),
+        &["1:22: log.partition_by: names 17 labels, the limit is 16"],
+    );
 }
 
 #[test]

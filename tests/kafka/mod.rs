@@ -7,6 +7,7 @@ mod broker;
 mod cluster;
 mod contract;
 mod jars;
+mod partitioned;
 mod process;
 mod security;
 mod topics;

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{AppendError, Appended, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
-use crate::model::{PartitionId, Position};
+use crate::model::{PartitionBy, PartitionId, Position};
 use client::Listener;
 use keeper::Keeper;
 use producer::Appender;
@@ -64,7 +64,8 @@ impl KafkaLog {
     pub fn open(options: KafkaOptions) -> Result<KafkaLog, KafkaOpenError> {
         let listener = Listener::default();
         let topic = topic::open(&options, &listener)?;
-        let shared = Arc::new(Shared::new(options.topic.clone(), topic.partitions, topic.incarnation, listener));
+        let (name, by) = (options.topic.clone(), options.partition_by.clone());
+        let shared = Arc::new(Shared::new(name, topic.partitions, by, topic.incarnation, listener));
         let appender = Appender::new(Arc::clone(&shared), options.clone(), topic.message_bytes_max)
             .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
         let appender = Arc::new(appender);
@@ -113,6 +114,10 @@ fn largest(records: &[NewRecord]) -> usize {
 impl Log for KafkaLog {
     fn partitions(&self) -> u16 {
         self.shared.partitions
+    }
+
+    fn partition_by(&self) -> PartitionBy {
+        self.shared.partition_by.clone()
     }
 
     fn incarnation(&self) -> u128 {

@@ -82,11 +82,12 @@ impl Survey {
     /// Whether the topic is still the one that was opened; what it is instead is kept for everyone to say.
     pub fn identity(&self) -> Result<(), String> {
         let found = self.appender.with_client(|client| native::describe(client, &self.shared.topic, WAIT))?;
-        let (topic, opened) = (&self.shared.topic, self.shared.incarnation);
+        let Shared { topic, partition_by: by, incarnation: opened, .. } = &*self.shared;
+        let opened = *opened;
         let why = match found {
             None => format!("topic {topic} was deleted; restart Prefold to begin anew with another"),
-            Some(Described { id, partitions }) if topic::incarnation(id, partitions) != opened => {
-                topic::replaced(topic, id, partitions, opened)
+            Some(Described { id, partitions }) if topic::incarnation(id, partitions, by) != opened => {
+                topic::replaced(topic, id, partitions, by, opened)
             }
             Some(_) => return Ok(()),
         };

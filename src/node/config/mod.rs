@@ -169,6 +169,9 @@ pub struct LogConfig {
     pub embedded: EmbeddedLogConfig,
     /// A log in Kafka, in place of the one in the data directory. Default none.
     pub kafka: Option<KafkaLogConfig>,
+    /// The labels whose values decide in which partition a series lies; fixed when the log is made. Default none: each
+    /// series for itself.
+    pub partition_by: Vec<String>,
     /// What time a record has. Default append.
     pub log_time: LogTimeSource,
 }
