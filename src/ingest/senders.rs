@@ -16,7 +16,7 @@ use super::gateway::Origin;
 use crate::model::{Tenant, Timestamp};
 
 /// Bytes of a tenant's name, and of a sender's.
-pub(super) const NAME_BYTES_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = 256;
 
 /// A sender's unreadable bodies uncover its tenant's views at most this often.
 const UNREADABLE_PAUSE_MS: i64 = 60_000;
@@ -104,6 +104,16 @@ impl Senders {
         if addresses.seen.contains_key(&name(origin)) || addresses.has_room(now) {
             addresses.remember(name(origin), now);
         }
+    }
+
+    /// Whether a body of this origin may be missed when it cannot be read: those of strangers are not. `labelled` says that
+    /// labels would have named the sender.
+    pub fn is_known(&self, origin: &Origin, labelled: bool) -> bool {
+        if !labelled {
+            return self.senders.lock().seen.contains_key(&name(origin));
+        }
+        let is_address = self.addresses.lock().seen.contains_key(&name(origin));
+        is_address || self.senders.lock().has_silent(&origin.tenant)
     }
 
     /// Whether an unreadable body is to be noted now: those of strangers never are. `labelled` says that labels would have
@@ -225,6 +235,7 @@ mod tests {
         assert_eq!([due("a", 60_004), due("a", 60_005), due("a", 60_006)], [false, true, false]);
         senders.check(&origin("", "b"), Timestamp(5)).unwrap();
         assert!(!due("b", 5), "it may write, but has not");
+        assert_eq!(["a", "old", "b"].map(|sender| senders.is_known(&origin("", sender), false)), [true, true, false]);
     }
 
     #[test]
@@ -232,6 +243,7 @@ mod tests {
         let senders = Senders::new(2, &[("".into(), "old".into())]);
         let due = |tenant, address, t| senders.is_unreadable_due(&origin(tenant, address), true, Timestamp(t));
         assert_eq!([due("", "1.1.1.1", 5), due("", "2.2.2.2", 6)], [true, false], "old may be behind either");
+        assert_eq!(["", "t"].map(|tenant| senders.is_known(&origin(tenant, "1.1.1.1"), true)), [true, false]);
         assert!(!due("t", "1.1.1.1", 5), "no sender of this tenant is known");
         senders.remember(&origin("", "old"), Timestamp(10));
         senders.remember_address(&origin("", "1.1.1.1"), Timestamp(10));

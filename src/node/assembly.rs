@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::clock::SystemClock;
 use super::config::{Clients, Config, Edge, NewSenders, Trust, UpstreamKind};
+use super::imports::Imports;
 use super::ingest;
 use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
@@ -46,6 +47,7 @@ pub struct Node {
     pub store: Arc<Store>,
     pub gateway: Arc<Gateway>,
     pub receiver: Receiver,
+    pub imports: Imports,
     pub proxy: Arc<Proxy>,
     pub append_duration: Histogram,
     pub scrape_counters: Arc<ScrapeCounters>,
@@ -80,6 +82,7 @@ impl Node {
         let stream = Stream::start(Arc::clone(&log), Arc::clone(&store), Arc::clone(&loaded.catalog), options)?;
         let gateway = ingest::gateway(&config, &log, &clock, &store);
         let receiver = ingest::receiver(&config, &gateway);
+        let imports = Imports::start(&config, &gateway)?;
         let status = Arc::clone(&stream.status);
         let proxy = Arc::new(proxy(&config, &store, &loaded, &clock, &status)?);
         let succeeded = clock.now();
@@ -90,6 +93,7 @@ impl Node {
             store,
             gateway,
             receiver,
+            imports,
             proxy,
             append_duration,
             scrape_counters: Arc::default(),
@@ -198,9 +202,10 @@ impl Node {
         }
     }
 
-    /// Stops everything in order: tasks, the stream, then the log.
+    /// Stops everything in order: tasks, imports, the stream, then the log.
     pub fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.imports.stop();
         drop(self.stream.lock().take());
         if let Err(error) = self.store.sync() {
             tracing::error!(%error, "cannot sync the store; what is missing is computed again at the next start");

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod fold_progress;
 pub mod http;
+pub mod imports;
 mod ingest;
 pub mod jobs;
 pub mod lane;

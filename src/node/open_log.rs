@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::config::{Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
-use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
+use crate::log::kafka::{Compression, ImportReader, Mechanism, Sasl, Tls};
 use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, KafkaLog, KafkaOptions, Log};
 use crate::model::{Clock, PartitionBy};
 
@@ -31,6 +31,17 @@ pub fn open_log(
         }
         None => open_embedded(config, clock, observer),
     }
+}
+
+/// Joins the group of those that import what others write, if there are topics of such.
+///
+/// # Errors
+/// Why there can be no client.
+pub fn join_imports(config: &Config) -> Result<Option<ImportReader>, String> {
+    let Some(kafka) = config.log.kafka.as_ref().filter(|kafka| !kafka.import_topics.is_empty()) else { return Ok(None) };
+    let topics = kafka.import_topics.iter().map(|topic| topic.topic.clone()).collect();
+    let group = format!("{}.import", kafka.topic_prefix);
+    ImportReader::join(&options(kafka, config)?, &group, topics).map(Some).map_err(|error| error.to_string())
 }
 
 fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserver) -> Result<Arc<dyn Log>, String> {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use prefold::node::config::{
-    ByteSize, Clients, Edge, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind,
-    check_config, read_config,
+    ByteSize, Clients, Edge, ImportFormatName, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders, Trust,
+    UpstreamKind, check_config, read_config,
 };
 
 use super::check_problems;
@@ -104,6 +104,9 @@ log:
     delivery_timeout: 9s
     tls: { ca_file: ca, certificate_file: c, key_file: k }
     sasl: { mechanism: scram-sha-512, username: u, password_env: P }
+    import_topics:
+      - { topic: a.b, format: remote-write }
+      - { topic: c, format: json, tenant: t, sender: s }
 ";
     let config = read_config(Path::new("f"), text).unwrap();
     assert_eq!(config.log.retention_ms(), 86_400_000);
@@ -118,6 +121,9 @@ log:
     let sasl = kafka.sasl.unwrap();
     assert_eq!((sasl.mechanism, sasl.username.as_str()), (KafkaMechanism::ScramSha512, "u"));
     assert_eq!((sasl.password_env.as_deref(), sasl.password_file), (Some("P"), None));
+    let topics: Vec<_> =
+        kafka.import_topics.iter().map(|one| (&*one.topic, one.format, &*one.tenant, &*one.sender)).collect();
+    assert_eq!(topics, [("a.b", ImportFormatName::RemoteWrite, "", ""), ("c", ImportFormatName::Json, "t", "s")]);
 }
 
 #[test]
@@ -134,6 +140,37 @@ fn problems_of_the_labels_of_a_log_name_their_place() {
     check(
         &format!("log: {{ partition_by: [{}] }}", many.join(", ")),
         &["1:22: log.partition_by: names 17 labels, the limit is 16"],
+    );
+}
+
+#[test]
+fn problems_of_topics_to_import_name_their_place() {
+    let with =
+        |topics: &str| format!("log:\n  kafka:\n    brokers: [a:1]\n    topic_prefix: p\n    import_topics:\n{topics}");
+    check(&with("    - { topic: p.x, format: json }\n    - { topic: p, format: json }"), &[]);
+    check(
+        &with(
+            "    - { topic: a/b, format: json }\n    - { topic: p.samples, format: json }\n    - { topic: .., format: json }",
+        ),
+        &[
+            "6:16: log.kafka.import_topics[0].topic: \"a/b\" cannot be a topic's name; use letters",
+            "7:16: log.kafka.import_topics[1].topic: \"p.samples\" is Prefold's own topic; name a topic that others",
+            "8:16: log.kafka.import_topics[2].topic: \"..\" cannot be a topic's name",
+        ],
+    );
+    check(
+        &with(
+            "    - { topic: a, format: json }\n    - { topic: a, format: csv, tenant: é }\n    - { topic: b }\n    - { x: 1 }",
+        ),
+        &[
+            "7:16: log.kafka.import_topics[1].topic: \"a\" is there twice; name each topic once",
+            "7:27: log.kafka.import_topics[1].format: must be one of remote-write, json, not \"csv\"",
+            "7:40: log.kafka.import_topics[1].tenant: must be printable ASCII of at most 256 bytes",
+            "8:7: log.kafka.import_topics[2].format: is missing",
+            "9:7: log.kafka.import_topics[3].format: is missing",
+            "9:7: log.kafka.import_topics[3].topic: is missing",
+            "9:9: log.kafka.import_topics[3].x: is not a known key",
+        ],
     );
 }
 

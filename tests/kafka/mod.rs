@@ -6,6 +6,7 @@
 mod broker;
 mod cluster;
 mod contract;
+mod imports;
 mod jars;
 mod partitioned;
 mod process;

@@ -4,12 +4,16 @@
 //! Log time is the broker's append time. Useful for: surviving the loss of a machine, and for more than one process. Not
 //! useful for: a single machine, where the embedded log needs nothing else.
 //!
+//! Topics that others write are read by members of a group, for whoever appends what is in them: import.
+//!
 //! Reading order: topic says what is asked of Kafka and shared what is known of it; producer appends, reader reads; survey
 //! asks the brokers, on the keeper's thread or on a reader's.
 
 mod blocking;
 mod client;
 mod error;
+mod import;
+mod import_group;
 mod keeper;
 mod native;
 mod options;
@@ -39,6 +43,8 @@ use shared::Shared;
 use survey::Survey;
 
 pub use error::KafkaOpenError;
+pub use import::{ImportBatch, ImportReader, ImportRecord};
+pub use import_group::ImportLag;
 pub use options::{Compression, KafkaOptions, Mechanism, Sasl, Tls};
 
 /// How long closing waits for what was handed over, beyond what delivery may take.

@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use kafka::{KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls};
+pub use kafka::{
+    ImportFormatName, ImportTopicConfig, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls,
+};
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
 pub use read::{CONFIG_BYTES_MAX, CheckedConfig, check_config, read_config, schema};

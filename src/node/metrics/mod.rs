@@ -2,6 +2,7 @@
 //!
 //! Everything is counted where it happens; here it is only read, when somebody scrapes.
 
+mod imports;
 mod ingest;
 mod log;
 mod queries;
@@ -106,6 +107,7 @@ fn families(node: &Node) -> Vec<Family> {
     families.extend(ingest::families(node));
     families.extend(ingest::scrapes(node));
     families.extend(ingest::files(node));
+    families.extend(imports::families(node));
     families.extend(log::families(node));
     families.extend(log::folded(node));
     families.extend(views::families(node));
