@@ -270,6 +270,8 @@ async fn importing_waits_for_a_log_that_is_away() {
     send(1);
     send(2);
     until("importing to wait", async || running.logs().contains("importing waits, and tries again").then_some(())).await;
+    // Longer than it takes until positions are told.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!((imported(&running, &others, "rw").await, told(&others, "rw", 1)), (1.0, vec![1]));
     // A gateway that dies now has told nothing too early.
     drop(running);
