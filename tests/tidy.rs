@@ -65,6 +65,19 @@ const DOORS: &[(&str, &[&str])] = &[
     ("std::fs", &["log", "store", "node", "cli"]),
 ];
 
+/// Names of ours behind a door, and the folders and files of src/ that may use them. Which log runs is known where it is
+/// configured and where it is opened.
+const OWN_DOORS: &[(&str, &[&str])] = &[
+    ("log::embedded", &["log/", "node/open_log.rs"]),
+    ("log::kafka", &["log/", "node/open_log.rs"]),
+    ("EmbeddedLog", &["log/", "node/open_log.rs"]),
+    ("EmbeddedOptions", &["log/", "node/open_log.rs"]),
+    ("KafkaLog", &["log/", "node/open_log.rs"]),
+    ("KafkaOptions", &["log/", "node/open_log.rs"]),
+    ("log.embedded", &["node/config/", "node/open_log.rs"]),
+    ("log.kafka", &["node/config/", "node/open_log.rs"]),
+];
+
 const FILE_LINES_MAX: usize = 350;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -133,6 +146,25 @@ fn crates_with_one_door_are_used_behind_it() {
         }
     }
     report("a crate with a door is named behind it only", broken);
+}
+
+#[test]
+fn names_with_one_door_are_used_behind_it() {
+    let mut broken = Vec::new();
+    for file in rust_files("src") {
+        for (number, line) in file.code_without_tests() {
+            broken.extend(own_doors_passed(&file.path, line).map(|rule| format!("{}:{number}: {rule}", file.path)));
+        }
+    }
+    report("a name with a door is used behind it only", broken);
+}
+
+/// What a line outside tests breaks of [`OWN_DOORS`].
+fn own_doors_passed<'a>(path: &'a str, line: &'a str) -> impl Iterator<Item = String> + 'a {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    let inside = move |doors: &[&str]| doors.iter().any(|door| path.starts_with(door));
+    let passed = OWN_DOORS.iter().filter(move |(name, doors)| has_word(line, name) && !inside(doors));
+    passed.map(|(name, doors)| format!("{name} is used only in {}", doors.join(", ")))
 }
 
 #[test]
@@ -207,6 +239,8 @@ fn readme_names_what_users_touch() {
     let readme = read("README.md");
     let keys = |path: &str| -> Vec<String> { public_fields(&code_of(&read(path))) };
     let slugs = |path: &str, before: &str| quoted_after(&read(path), before);
+    let words =
+        |texts: Vec<String>| -> Vec<String> { texts.into_iter().filter(|text| !text.contains([' ', ')'])).collect() };
     let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
     let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
@@ -218,7 +252,8 @@ fn readme_names_what_users_touch() {
         ("scrape key", keys_of_struct(&read("src/ingest/scrape/config.rs"), "struct Keys {")),
         ("metric", metrics.collect()),
         ("refusal", slugs("src/rewrite/refusal/registry.rs", "slug: ")),
-        ("ingest refusal", slugs("src/ingest/limits.rs", ": ").into_iter().filter(|slug| !slug.contains(' ')).collect()),
+        ("ingest refusal", words(slugs("src/ingest/limits.rs", ": "))),
+        ("scrape failure", words(slugs("src/ingest/scrape/failure.rs", ": "))),
         ("span reason", slugs("src/model/commit.rs", "=> ")),
     ];
     let mut broken = Vec::new();
@@ -268,6 +303,19 @@ fn breaches_are_seen() {
     {
         assert_eq!(has_word(text, word), expected, "{text}");
     }
+    for (path, line, expected) in [
+        ("src/cli/check.rs", "let rate = log::embedded::bytes_per_ms(dir);", 1),
+        ("src/cli/check.rs", "use crate::log::kafka::Sasl;", 1),
+        ("src/cli/check.rs", "if config.log.kafka.is_some() {", 1),
+        ("src/ingest/gateway.rs", "use crate::log::{EmbeddedLog, Log};", 1),
+        ("src/ingest/gateway.rs", "use crate::log::{Log, NewRecord};", 0),
+        ("src/node/open_log.rs", "let log = EmbeddedLog::open(&config.log.embedded);", 0),
+        ("src/node/config/mod.rs", "pub embedded: EmbeddedLogConfig,", 0),
+    ] {
+        assert_eq!(own_doors_passed(path, line).count(), expected, "{path}: {line}");
+    }
+    let tested = source::SourceFile::new("src/a/b.rs", "use b;\n#[cfg(test)]\nmod tests {\n    use c;\n}\n");
+    assert_eq!(tested.code_without_tests().map(|(_, line)| line).collect::<Vec<_>>(), ["use b;", "#[cfg(test)]"]);
     let long = source::SourceFile::new("src/a/b.rs", "fn long(\n) {\n    {\n    }\n}\nfn declared();\n");
     assert_eq!(long.functions(), [("long".to_owned(), 1, 5)]);
     let climbing = source::SourceFile::new("src/a/b.rs", "use super::c;\nuse super::super::d;\n");

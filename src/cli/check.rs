@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::log;
 use crate::model::time::format_duration;
-use crate::node::config::{ByteSize, CheckedConfig, Config, check_config, sources};
+use crate::node::config::{CheckedConfig, Config, check_config, sources};
+use crate::node::open_log::log_bounds;
 use crate::plan::spec::tree::{Place, parse_json};
 use crate::plan::spec::{Checked, Problem, ReadOptions, Severity, check_jobs, plan_text, schema};
 use crate::plan::{Job, Rule};
@@ -52,7 +52,7 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
             return Ok(3);
         }
     };
-    if sources.jobs.is_empty() && sources.configs.is_empty() {
+    if sources.jobs.is_empty() && sources.configs.is_empty() && sources.problems.is_empty() {
         writeln!(err, "prefold check: no job (.json) or configuration (.yaml, .yml) there")?;
         return Ok(3);
     }
@@ -64,6 +64,7 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
     if let Some(config) = config {
         checked.problems.extend(beyond_the_log(&checked.jobs, config, &texts));
     }
+    checked.add(sources.problems);
     let problems = configs.iter().flat_map(|checked| &checked.problems).chain(&checked.problems);
     let mut refused = false;
     for problem in problems {
@@ -108,34 +109,17 @@ fn summary(job: &Job, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Views whose values cannot be rebuilt after a restart, because the log forgets too early: by its age, or by its bytes at
-/// the rate at which the log in the data directory grew.
+/// Views whose values cannot be rebuilt after a restart, because the log forgets too early.
 fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Problem> {
-    let embedded = &config.log.embedded;
-    let (kept_ms, bytes_max) = (config.log.retention_ms(), embedded.retention_bytes);
-    let key = if config.log.kafka.is_some() { "log.kafka.retention" } else { "log.embedded.retention" };
-    // A log that cannot be read is told by whoever starts on it.
-    let grown = || log::embedded::bytes_per_ms(&config.data_dir.join("log")).ok().flatten().filter(|rate| *rate > 0.0);
-    let rate = if config.log.kafka.is_some() { None } else { grown() };
-    let held_ms = rate.map_or(i64::MAX, |rate| (bytes_max.0 as f64 / rate) as i64);
+    let bounds = log_bounds(config);
     let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
     let mut problems = Vec::new();
     for (job, rule) in rules {
         let needed_ms = rule.view.resume_ms();
         let (needed, window) = (format_duration(needed_ms), format_duration(rule.view.reach_ms()));
-        let takes = format!("and to rebuild a window of {window} after a restart takes {needed}");
-        if needed_ms > kept_ms {
-            let message = format!("the log keeps {}, {takes}", format_duration(kept_ms));
-            let remedy = format!("set {key} to {needed} or more");
-            problems.push(warning(job, rule, message, remedy, texts));
-        }
-        if let Some(rate) = rate.filter(|_| needed_ms > held_ms) {
-            let held = format_duration(held_ms / 1000 * 1000);
-            let message =
-                format!("at the rate of the log in {}, {bytes_max} hold {held}, {takes}", config.data_dir.display());
-            let enough = ByteSize(((needed_ms as f64 * rate) as u64).next_multiple_of(1 << 20));
-            let remedy = format!("set log.embedded.retention_bytes to {enough} or more");
-            problems.push(warning(job, rule, message, remedy, texts));
+        for bound in bounds.iter().filter(|bound| needed_ms > bound.held_ms()) {
+            let message = format!("{bound}, and to rebuild a window of {window} after a restart takes {needed}");
+            problems.push(warning(job, rule, message, bound.remedy(needed_ms), texts));
         }
     }
     problems

@@ -17,14 +17,14 @@ use super::could_not_run;
 use super::workload::{SCRAPE_MS, Workload};
 use crate::model::window::Grid;
 use crate::model::{Clock, Labels, Sample, Timestamp};
-use crate::node::assembly::Node;
+use crate::node::assembly::{Node, StreamPart};
 use crate::node::clock::SystemClock;
 use crate::node::config::{Config, LogTimeSource, NewSenders};
 use crate::node::http::Control;
-use crate::node::jobs::LoadedJobs;
+use crate::node::jobs::load_set;
 use crate::node::listener::serve;
-use crate::plan::Catalog;
-use crate::plan::spec::{ReadOptions, read_job};
+use crate::node::queries::Queries;
+use crate::node::roles;
 use crate::promql::parse;
 use crate::proxy::trust::close;
 use crate::proxy::upstream::Upstream;
@@ -120,12 +120,9 @@ fn times(args: &DemoArgs) -> Times {
 async fn demo(args: &DemoArgs) -> Result<Outcome, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a folder for the demo: {error}"))?;
     let config = config(folder.path().to_owned());
-    let job = read_job("account-grpc-latency.json".as_ref(), JOB, &ReadOptions::default())
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let jobs = vec![job];
-    let loaded = LoadedJobs { catalog: Arc::new(Catalog::new(&jobs)), jobs: Arc::new(jobs) };
+    let loaded = load_set(&[("account-grpc-latency.json".to_owned(), JOB.to_owned())])?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let node = Node::start(config, loaded, threads)?;
+    let node = roles::run(config, loaded, threads)?;
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| format!("cannot listen: {error}"))?;
     let url = format!("http://{}", listener.local_addr().map_err(|error| error.to_string())?);
     let (reload, _reload) = mpsc::channel(1);
@@ -199,20 +196,26 @@ async fn write(client: &reqwest::Client, url: &str, series: &[(Labels, Vec<Sampl
 
 async fn wait(node: &Arc<Node>, end: Timestamp) -> Result<(), String> {
     let bar = progress("folding", 0);
+    let (queries, streaming) = parts(node)?;
     let done = || {
-        node.proxy.catalog.load().entries().all(|entry| {
-            node.store.view(entry.view.id).and_then(|state| state.final_to).is_some_and(|final_to| final_to >= end)
+        queries.proxy.catalog.load().entries().all(|entry| {
+            queries.store.view(entry.view.id).and_then(|state| state.final_to).is_some_and(|final_to| final_to >= end)
         })
     };
     while !done() || !node.caught_up() {
-        if let Some(why) = &*node.stream_status().failed.lock() {
-            return Err(why.clone());
+        if let Some(why) = streaming.failed() {
+            return Err(why);
         }
         bar.tick();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// A node with every role has both.
+fn parts(node: &Node) -> Result<(&Queries, &StreamPart), String> {
+    node.queries.as_ref().zip(node.streaming.as_ref()).ok_or_else(|| "the node has not every part".to_owned())
 }
 
 async fn raw_answer(source: MemorySource, times: &Times) -> Result<(Vec<MatrixSeries>, Cost), String> {
@@ -251,11 +254,12 @@ async fn ask(url: &str, times: &Times) -> Result<(Vec<MatrixSeries>, f64), Strin
 /// What the pre-aggregated answer reads of the store.
 fn read_cost(node: &Node, times: &Times) -> Result<Cost, String> {
     let expr = parse(QUERY).map_err(|error| error.to_string())?;
-    let catalog = node.proxy.catalog.load();
+    let (Queries { store, proxy, .. }, _) = parts(node)?;
+    let catalog = proxy.catalog.load();
     let time = crate::rewrite::QueryTime::Range { start: times.start, end: times.end, step_ms: STEP_MS };
     let question = crate::rewrite::Question { expr: &expr, tenant: "", time, evaluation_interval_ms: None };
     let outcome = crate::rewrite::rewrite(&question, &catalog);
-    let source = crate::proxy::source::StoreSource { store: Arc::clone(&node.store) };
+    let source = crate::proxy::source::StoreSource { store: Arc::clone(store) };
     let options = EvalOptions::default();
     let evaluated = query::range(&outcome.expr, times.start, times.end, STEP_MS, &source, &options);
     let stats = evaluated.map_err(|error| error.to_string())?.stats;

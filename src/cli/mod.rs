@@ -43,7 +43,33 @@ enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     /// Run everything in one process: ingest, log, streaming, store and query proxy
+    ///
+    /// Samples come by remote write or scraping, and pass through the log into the views that jobs ask for; queries are
+    /// answered from these, or by --upstream. Without arguments it scrapes itself, so that there is something to look at:
+    /// http://127.0.0.1:9480/prefold/
     Run(run::RunArgs),
+    /// Take samples and append them to the log in Kafka: one role of `run` apart
+    ///
+    /// Point senders at any gateway: POST /api/v1/write takes remote write 1.0 and 2.0, and answers 2xx once Kafka has all of
+    /// it. A gateway also scrapes what scrape_configs of its configuration name. It keeps nothing, so any number may run, and
+    /// stopping one loses nothing.
+    ///
+    /// Example: prefold gateway --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:9480
+    Gateway(run::GatewayArgs),
+    /// Fold the log in Kafka together with other workers: one role of `run` apart
+    ///
+    /// Kafka shares the partitions out among the workers that run: start more, or stop some, at any time. The jobs of --jobs
+    /// are proposed to the cluster, and come into force for all workers and query replicas together.
+    ///
+    /// Example: prefold worker --kafka kafka-1:9092,kafka-2:9092 --jobs /etc/prefold/jobs
+    Worker(run::WorkerArgs),
+    /// Hold the results in Kafka and answer queries from them: one role of `run` apart
+    ///
+    /// Point Grafana at it, or at a load balancer before several. Each replica keeps all results in a store of its own and
+    /// answers alone; what views do not answer it asks of --upstream. The jobs are the cluster's.
+    ///
+    /// Example: prefold query --kafka kafka-1:9092,kafka-2:9092 --upstream http://prometheus:9090 --listen 0.0.0.0:9480
+    Query(run::QueryArgs),
     /// Check job files and configuration; exit 1 and file:line:column, field, remedy when something is wrong
     Check(check::CheckArgs),
     /// Run the .test beside each job; its evals are answered by the job's views
@@ -65,6 +91,9 @@ pub fn main() -> ExitCode {
     }
     match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Gateway(args) => run::gateway(args),
+        Command::Worker(args) => run::worker(args),
+        Command::Query(args) => run::query(args),
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args, &tester::ViewTester),
         Command::Explain(args) => explain::run(&args),

@@ -48,18 +48,19 @@ pub fn run(args: &TestArgs, tester: &dyn JobTester) -> ExitCode {
 /// # Errors
 /// When an output cannot be written.
 pub fn report(args: &TestArgs, tester: &dyn JobTester, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let jobs = match sources::collect(&args.paths) {
-        Ok(sources) => sources.jobs,
+    let sources = match sources::collect(&args.paths) {
+        Ok(sources) => sources,
         Err(error) => {
             writeln!(err, "prefold test: {error}")?;
             return Ok(3);
         }
     };
-    if jobs.is_empty() {
+    if sources.jobs.is_empty() && sources.problems.is_empty() {
         writeln!(err, "prefold test: no job (.json) there")?;
         return Ok(3);
     }
-    let checked = check_jobs(&jobs, &ReadOptions::default());
+    let mut checked = check_jobs(&sources.jobs, &ReadOptions::default());
+    checked.add(sources.problems);
     for problem in checked.problems.iter().filter(|problem| problem.is_error()) {
         writeln!(err, "{problem}")?;
     }

@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::coverage::ViewCoverage;
-use super::message::{Emitted, EpochOutput, Feeds, Finished, PartialOf, Status, Stretch, ToCombine, ViewSet, ViewStart};
-use super::newcomers::{Newcomers, Senders};
-use crate::compile::{PlannedView, ViewSlot};
-use crate::function::Partial;
-use crate::model::commit::ResultPoint;
-use crate::model::{LogTime, SenderSeen, SpanReason, Timestamp, Uncover};
+use super::combine_view::{CombinedView, Pending};
+use super::message::{EpochOutput, Feeds, ToCombine, ViewSet};
+use super::newcomers::Senders;
+use crate::compile::ViewSlot;
+use crate::model::{LogTime, SenderSeen, SpanReason, Timestamp};
 
 /// The state of one worker.
 pub struct Combine {
@@ -21,31 +19,11 @@ pub struct Combine {
     workers: usize,
     /// By partition; `Timestamp::MIN` until its first mark.
     marks: Vec<LogTime>,
-    views: BTreeMap<ViewSlot, ViewCombine>,
+    views: BTreeMap<ViewSlot, CombinedView>,
     /// The first times of every sender known.
     senders: Senders,
     /// Whether what a new sender did not see uncovers the views it feeds.
     new_senders_uncover: bool,
-}
-
-/// One view.
-struct ViewCombine {
-    planned: Arc<PlannedView>,
-    start: ViewStart,
-    /// The next grid point to emit.
-    next: Timestamp,
-    pending: BTreeMap<Timestamp, Pending>,
-    coverage: ViewCoverage,
-    newcomers: Newcomers,
-    begun: bool,
-    ended: bool,
-}
-
-/// What came of one grid point.
-#[derive(Default)]
-struct Pending {
-    partials: Vec<PartialOf>,
-    status: Status,
 }
 
 impl Combine {
@@ -87,7 +65,7 @@ impl Combine {
         let own = |slot: ViewSlot| slot.0 as usize % self.workers == self.worker;
         for start in set.starts.iter().filter(|start| own(start.slot)) {
             if let Some(planned) = set.plan.view(start.slot) {
-                self.views.insert(start.slot, ViewCombine::new(Arc::clone(planned), *start));
+                self.views.insert(start.slot, CombinedView::new(Arc::clone(planned), *start));
             }
         }
         for (slot, last) in &set.ends {
@@ -155,125 +133,5 @@ impl Combine {
                 view.emit(&self.senders, out);
             }
         }
-    }
-}
-
-impl Status {
-    fn add(&mut self, other: &Status) {
-        self.overdue_since = self.overdue_since.min(other.overdue_since);
-        self.live += other.live;
-        self.valued += other.valued;
-        self.overdue += other.overdue;
-        self.overdue_newest = self.overdue_newest.max(other.overdue_newest);
-        self.overdue_new_since = self.overdue_new_since.min(other.overdue_new_since);
-        self.back += other.back;
-        self.gone += other.gone;
-        self.not_counted += other.not_counted;
-        self.conflicting += other.conflicting;
-        self.state_bytes += other.state_bytes;
-        self.window_samples += other.window_samples;
-    }
-}
-
-impl ViewCombine {
-    fn new(planned: Arc<PlannedView>, start: ViewStart) -> ViewCombine {
-        ViewCombine {
-            planned,
-            start,
-            next: start.first,
-            pending: BTreeMap::new(),
-            coverage: ViewCoverage::new(start.overdue_since),
-            newcomers: Newcomers::default(),
-            begun: false,
-            ended: start.first > start.last,
-        }
-    }
-
-    /// A stretch as the commit holds it.
-    fn span(&self, stretch: Stretch) -> Option<Uncover> {
-        (stretch.from < stretch.to).then(|| self.uncover(stretch.reason, stretch.from, stretch.to))
-    }
-
-    fn uncover(&self, reason: SpanReason, from: Timestamp, to: Timestamp) -> Uncover {
-        Uncover { view: self.planned.view().id, reason, from, to }
-    }
-
-    /// Emits the next grid point, which is final in all partitions.
-    fn emit(&mut self, senders: &Senders, out: &mut EpochOutput) {
-        let (t, id) = (self.next, self.planned.view().id);
-        let Pending { partials, status } = self.pending.remove(&t).unwrap_or_default();
-        let results = self.finish(partials);
-        if !self.begun {
-            self.begin(out);
-        }
-        let limits = self.planned.entry.limits;
-        if status.live > limits.input_series || results.len() as u64 > limits.output_series {
-            out.spans.push(Uncover { view: id, reason: SpanReason::OverLimit, from: t, to: Timestamp::MAX });
-            self.end(out);
-            return;
-        }
-        if self.newcomers.uncover(t, senders, self.planned.view()) {
-            out.spans.push(self.uncover(SpanReason::SenderNew, t, t + self.planned.view().step_ms));
-        }
-        let spans = self.coverage.judge((&*self.planned).into(), t, &status);
-        out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
-        out.emitted.push(Emitted {
-            view: id,
-            t,
-            input_series: status.live,
-            valued_series: status.valued,
-            output_series: results.len() as u64,
-            overdue: status.overdue,
-            not_counted: status.not_counted,
-            conflicting: status.conflicting,
-            state_bytes: status.state_bytes,
-            window_samples: status.window_samples,
-        });
-        out.results.extend(results.into_iter().map(|(group, fields)| ResultPoint { view: id, group, t, fields }));
-        match out.final_to.last_mut() {
-            Some((view, final_to)) if *view == id => *final_to = t,
-            _ => out.final_to.push((id, t)),
-        }
-        self.next = t + self.planned.view().step_ms;
-        if self.next > self.start.last {
-            let spans = self.coverage.hand_over((&*self.planned).into(), self.next);
-            out.spans.extend(spans.into_iter().map(|(reason, from, to)| Uncover { view: id, reason, from, to }));
-            self.end(out);
-        }
-    }
-
-    fn begin(&mut self, out: &mut EpochOutput) {
-        self.begun = true;
-        let id = self.planned.view().id;
-        out.covered_from.push((id, self.start.first));
-        if self.start.first < self.start.whole_from {
-            let (from, to) = (self.start.first, self.start.whole_from);
-            out.spans.push(Uncover { view: id, reason: SpanReason::NewView, from, to });
-        }
-    }
-
-    fn end(&mut self, out: &mut EpochOutput) {
-        self.ended = true;
-        self.pending.clear();
-        out.ended.push(self.planned.slot);
-    }
-
-    /// Merges the partials of each group, partitions in their order.
-    fn finish(&self, mut partials: Vec<PartialOf>) -> Vec<Finished> {
-        let aggregation = self.planned.view().shape.aggregation;
-        let order = |p: &PartialOf| (Arc::clone(&p.group), p.partition);
-        partials.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.partition.cmp(&b.partition)));
-        debug_assert!(partials.windows(2).all(|two| order(&two[0]) < order(&two[1])), "one partial per group and partition");
-        let mut finished: Vec<Finished> = Vec::new();
-        let mut at = 0;
-        while let Some(first) = partials.get(at) {
-            let mut merged = Partial { slots: first.slots };
-            let of_group = partials[at..].iter().take_while(|partial| partial.group == first.group);
-            let count = of_group.clone().count();
-            of_group.skip(1).for_each(|partial| (aggregation.partial.merge)(&mut merged, &Partial { slots: partial.slots }));
-            finished.push((Arc::clone(&first.group), (aggregation.store)(&merged)));
-            at += count;
-        }
-        finished
     }
 }

@@ -48,6 +48,11 @@ impl ViewCoverage {
         ViewCoverage { overdue_since, drained_to: Timestamp::MIN }
     }
 
+    /// Where the open overdue span began.
+    pub fn overdue_since(&self) -> Option<Timestamp> {
+        self.overdue_since
+    }
+
     /// Judges a grid point; gives the spans that it opens, moves or closes.
     pub fn judge(&mut self, terms: Terms, t: Timestamp, status: &Status) -> Vec<Judged> {
         let mut spans = Vec::new();

@@ -15,6 +15,7 @@ use crate::model::{
     GroupLabels, Labels, LogTime, PartitionId, ResultPoint, STALE_NAN, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp,
     Uncover, ViewId,
 };
+use crate::wire::cluster::STATUS_NUMBERS;
 
 /// A set of views coming into force, in epoch order.
 #[derive(Debug)]
@@ -46,6 +47,21 @@ pub enum FoldInput {
     Record(RawRecord),
     /// Sent to every worker at the same epoch.
     Views(Arc<ViewSet>),
+    /// A partition comes: its state begins anew, with these views. `senders` are known to have written to it before.
+    Begin {
+        partition: PartitionId,
+        set: Arc<ViewSet>,
+        senders: Vec<SenderSeen>,
+    },
+    /// Another set of views for one partition.
+    ViewsOf {
+        partition: PartitionId,
+        set: Arc<ViewSet>,
+    },
+    /// A partition goes, and its state with it.
+    End {
+        partition: PartitionId,
+    },
     /// Records between these log times cannot be read: everything they may have held is uncovered.
     Lost {
         partition: PartitionId,
@@ -97,6 +113,8 @@ pub struct Introduced {
 pub struct Filtered {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
     /// Whose number `sender` is, said once.
@@ -149,6 +167,8 @@ pub struct NewGroup {
 pub struct Partitioned {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender: SenderIndex,
     pub sender_named: Option<(Tenant, SmolStr)>,
@@ -166,6 +186,8 @@ pub struct Partitioned {
 pub struct Windowed {
     pub partition: PartitionId,
     pub log_time: LogTime,
+    /// The partition came or went: what was kept of it is not of this one.
+    pub fresh: bool,
     pub views: Option<Arc<ViewSet>>,
     pub sender_seen: Option<SenderSeen>,
     pub feeds: Vec<Feeds>,
@@ -256,6 +278,49 @@ impl Default for Status {
     }
 }
 
+impl Status {
+    /// As it crosses between processes.
+    pub fn numbers(&self) -> [i64; STATUS_NUMBERS] {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        [
+            count(self.live),
+            count(self.valued),
+            count(self.overdue),
+            self.overdue_since.0,
+            self.overdue_newest.0,
+            self.overdue_new_since.0,
+            count(self.back),
+            count(self.gone),
+            count(self.not_counted),
+            count(self.conflicting),
+            count(self.state_bytes),
+            count(self.window_samples),
+        ]
+    }
+
+    pub fn from_numbers(slot: ViewSlot, t: Timestamp, numbers: &[i64; STATUS_NUMBERS]) -> Status {
+        let count = |number: i64| number.max(0).unsigned_abs();
+        let [live, valued, overdue, since, newest, new_since, back, gone, not_counted, conflicting, bytes, samples] =
+            *numbers;
+        Status {
+            slot,
+            t,
+            live: count(live),
+            valued: count(valued),
+            overdue: count(overdue),
+            overdue_since: Timestamp(since),
+            overdue_newest: Timestamp(newest),
+            overdue_new_since: Timestamp(new_since),
+            back: count(back),
+            gone: count(gone),
+            not_counted: count(not_counted),
+            conflicting: count(conflicting),
+            state_bytes: count(bytes),
+            window_samples: count(samples),
+        }
+    }
+}
+
 /// A sender's samples reach a view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feeds {
@@ -294,6 +359,14 @@ pub enum ToCombine {
     Seen(SenderSeen),
     Feeds(Feeds),
     Folded(Folded),
+}
+
+/// What one worker of a fold without combine gives of one closed epoch, in the order of each partition.
+#[derive(Clone, Debug, Default)]
+pub struct FoldOutput {
+    pub epoch: u64,
+    pub worker: usize,
+    pub messages: Vec<(PartitionId, ToCombine)>,
 }
 
 /// What one worker gives of one closed epoch.

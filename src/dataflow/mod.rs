@@ -10,9 +10,13 @@
 //! are the only door to timely; they know neither Kafka nor disk nor clock.
 
 pub mod aggregate;
+pub mod cluster_combine;
+pub mod cluster_results;
 pub mod combine;
+mod combine_view;
 pub mod coverage;
 pub mod filter;
+mod gathered;
 mod known_series;
 pub mod members;
 pub mod message;
@@ -22,9 +26,14 @@ pub mod progress;
 pub mod refusals;
 pub mod render;
 pub mod rhythm;
+pub mod scope;
 pub mod selectors;
 pub mod series;
 pub mod window;
 
-pub use message::{Emitted, EpochOutput, FoldInput, Folded, RawRecord, SamplesRead, ViewSet, ViewStart};
+pub use cluster_combine::{ClusterCombine, ClusterCombineOptions, Standing, home_of};
+pub use message::{
+    Emitted, EpochOutput, FoldInput, FoldOutput, Folded, RawRecord, SamplesRead, ToCombine, ViewSet, ViewStart,
+};
 pub use render::{Dataflow, DataflowOptions, EpochBatch};
+pub use scope::Scope;

@@ -36,6 +36,7 @@ impl Partition {
         Partitioned {
             partition: filtered.partition,
             log_time: filtered.log_time,
+            fresh: filtered.fresh,
             views: filtered.views,
             sender: filtered.sender,
             sender_named: filtered.sender_named,

@@ -17,7 +17,7 @@ use timely::worker::Worker;
 use super::aggregate::{Aggregate, Route};
 use super::combine::Combine;
 use super::filter::Filter;
-use super::message::{EpochOutput, Filtered, FoldInput, Partitioned, ToCombine, Windowed};
+use super::message::{EpochOutput, Filtered, FoldInput, FoldOutput, Partitioned, RawRecord, ToCombine, Windowed};
 use super::partition::Partition;
 use super::progress::{Epoch, EpochStash};
 use super::window::Windows;
@@ -47,10 +47,10 @@ pub struct EpochBatch {
 }
 
 /// A running dataflow. Dropping it stops the workers; nothing half-done is given out.
-pub struct Dataflow {
+pub struct Dataflow<O = EpochOutput> {
     feeds: Vec<Sender<WorkerBatch>>,
     threads: Vec<Thread>,
-    outputs: Receiver<EpochOutput>,
+    outputs: Receiver<O>,
     next: Epoch,
     /// Held for its drop, which joins the workers.
     guards: Option<WorkerGuards<()>>,
@@ -58,10 +58,31 @@ pub struct Dataflow {
 
 type WorkerBatch = (Epoch, Vec<FoldInput>);
 
+type Input = InputHandle<Epoch, CapacityContainerBuilder<Vec<FoldInput>>>;
+
 impl Dataflow {
+    /// From records to closed epochs of results.
+    ///
     /// # Errors
     /// When the worker threads cannot be started.
     pub fn start(options: DataflowOptions) -> Result<Dataflow, String> {
+        Dataflow::of(options, build)
+    }
+}
+
+impl Dataflow<FoldOutput> {
+    /// From records to what another process combines. Partitions come and go: none is there before its
+    /// [`FoldInput::Begin`].
+    ///
+    /// # Errors
+    /// When the worker threads cannot be started.
+    pub fn start_fold(options: DataflowOptions) -> Result<Dataflow<FoldOutput>, String> {
+        Dataflow::of(options, build_fold)
+    }
+}
+
+impl<O: Send + 'static> Dataflow<O> {
+    fn of(options: DataflowOptions, build: Build<O>) -> Result<Dataflow<O>, String> {
         let workers = options.threads.clamp(1, usize::from(options.partitioner.partitions()).max(1));
         let (out, outputs) = bounded(workers * EPOCHS_QUEUED_MAX * 4);
         let (named, names) = bounded(workers);
@@ -73,7 +94,7 @@ impl Dataflow {
         let guards = timely::execute(config, move |worker| {
             let index = worker.index();
             if named.send((index, std::thread::current())).is_ok() {
-                run_worker(worker, &takes[index], out.clone(), &options);
+                run_worker(worker, &takes[index], out.clone(), &options, build);
             }
         })?;
         let mut threads: Vec<(usize, Thread)> = names.iter().take(workers).collect();
@@ -106,20 +127,23 @@ impl Dataflow {
         for input in batch.inputs {
             match &input {
                 FoldInput::Views(_) => by_worker.iter_mut().for_each(|inputs| inputs.push(input.clone())),
-                FoldInput::Record(record) => by_worker[owner(record.partition, self.feeds.len())].push(input),
-                FoldInput::Lost { partition, .. } => by_worker[owner(*partition, self.feeds.len())].push(input),
+                FoldInput::Record(RawRecord { partition, .. })
+                | FoldInput::Begin { partition, .. }
+                | FoldInput::ViewsOf { partition, .. }
+                | FoldInput::End { partition }
+                | FoldInput::Lost { partition, .. } => by_worker[owner(*partition, self.feeds.len())].push(input),
             }
         }
         by_worker
     }
 
     /// Where the closed epochs come out: one output per worker and epoch.
-    pub fn outputs(&self) -> &Receiver<EpochOutput> {
+    pub fn outputs(&self) -> &Receiver<O> {
         &self.outputs
     }
 }
 
-impl Drop for Dataflow {
+impl<O> Drop for Dataflow<O> {
     fn drop(&mut self) {
         self.feeds.clear();
         // A worker that waits to give an output must find nobody there.
@@ -134,8 +158,17 @@ fn owner(partition: PartitionId, workers: usize) -> usize {
     usize::from(partition.0) % workers
 }
 
-fn run_worker(worker: &mut Worker, feed: &Receiver<WorkerBatch>, out: Sender<EpochOutput>, options: &DataflowOptions) {
-    let mut input: InputHandle<Epoch, CapacityContainerBuilder<Vec<FoldInput>>> = InputHandle::new();
+/// Puts the operators on a worker.
+type Build<O> = fn(&mut Worker, &mut Input, Sender<O>, &DataflowOptions);
+
+fn run_worker<O>(
+    worker: &mut Worker,
+    feed: &Receiver<WorkerBatch>,
+    out: Sender<O>,
+    options: &DataflowOptions,
+    build: Build<O>,
+) {
+    let mut input: Input = InputHandle::new();
     let dataflow = worker.next_dataflow_index();
     build(worker, &mut input, out, options);
     loop {
@@ -155,12 +188,7 @@ fn run_worker(worker: &mut Worker, feed: &Receiver<WorkerBatch>, out: Sender<Epo
     worker.drop_dataflow(dataflow);
 }
 
-fn build(
-    worker: &mut Worker,
-    input: &mut InputHandle<Epoch, CapacityContainerBuilder<Vec<FoldInput>>>,
-    out: Sender<EpochOutput>,
-    options: &DataflowOptions,
-) {
+fn build(worker: &mut Worker, input: &mut Input, out: Sender<EpochOutput>, options: &DataflowOptions) {
     let (own, workers) = (worker.index(), worker.peers());
     let partitions: Vec<PartitionId> = (0..options.partitioner.partitions())
         .map(PartitionId)
@@ -178,6 +206,15 @@ fn build(
     });
 }
 
+fn build_fold(worker: &mut Worker, input: &mut Input, out: Sender<FoldOutput>, options: &DataflowOptions) {
+    let own = worker.index();
+    worker.dataflow::<Epoch, _, _>(|scope| {
+        let filtered = filter(input.to_stream(scope), &[], options);
+        let partials = partials(window(partition(filtered)));
+        give_closed(partials, own, out);
+    });
+}
+
 /// Per partition one state, made when its first message comes.
 struct ByPartition<S>(BTreeMap<PartitionId, S>);
 
@@ -185,10 +222,14 @@ impl<S> ByPartition<S> {
     fn new() -> ByPartition<S> {
         ByPartition(BTreeMap::new())
     }
-    fn of(&mut self, partition: PartitionId) -> &mut S
+    /// `fresh`: what was there is not of this one.
+    fn of(&mut self, partition: PartitionId, fresh: bool) -> &mut S
     where
         S: Default,
     {
+        if fresh {
+            self.0.remove(&partition);
+        }
         self.0.entry(partition).or_default()
     }
 }
@@ -200,12 +241,27 @@ fn filter<'s>(
 ) -> StreamVec<'s, Epoch, Filtered> {
     let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitioner.clone(), &options.senders));
     let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(new).collect();
+    let partitioner = options.partitioner.clone();
     records.unary(Pipeline, "filter", move |_, _| {
         move |input, output| {
             input.for_each(|time, inputs: &mut Vec<FoldInput>| {
                 let mut session = output.session(&time);
                 for input in inputs.drain(..) {
                     match &input {
+                        FoldInput::Begin { partition, set, senders } => {
+                            let filter = Filter::new(*partition, partitioner.clone(), senders);
+                            let filter = filters.entry(*partition).insert_entry(filter).into_mut();
+                            session.give(Filtered { fresh: true, ..filter.views(set) });
+                        }
+                        FoldInput::ViewsOf { partition, set } => {
+                            if let Some(filter) = filters.get_mut(partition) {
+                                session.give(filter.views(set));
+                            }
+                        }
+                        FoldInput::End { partition } => {
+                            filters.remove(partition);
+                            session.give(Filtered { partition: *partition, fresh: true, ..Filtered::default() });
+                        }
                         FoldInput::Views(set) => filters.values_mut().for_each(|filter| session.give(filter.views(set))),
                         FoldInput::Record(record) => {
                             if let Some(filter) = filters.get_mut(&record.partition) {
@@ -230,7 +286,7 @@ fn partition<'s>(filtered: StreamVec<'s, Epoch, Filtered>) -> StreamVec<'s, Epoc
         move |input, output| {
             input.for_each(|time, records: &mut Vec<Filtered>| {
                 let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition).record(record)));
+                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
             });
         }
     })
@@ -242,7 +298,7 @@ fn window<'s>(partitioned: StreamVec<'s, Epoch, Partitioned>) -> StreamVec<'s, E
         move |input, output| {
             input.for_each(|time, records: &mut Vec<Partitioned>| {
                 let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition).record(record)));
+                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
             });
         }
     })
@@ -261,7 +317,7 @@ fn aggregate<'s>(
                 let mut session = output.session(&time);
                 for record in records.drain(..) {
                     let (partition, log_time) = (record.partition, record.log_time);
-                    states.of(partition).record(record, own, workers, &mut |route, message| {
+                    states.of(partition, record.fresh).record(record, own, workers, &mut |route, message| {
                         session.give((route, message));
                     });
                     if marked.insert(partition, log_time) != Some(log_time) {
@@ -272,6 +328,45 @@ fn aggregate<'s>(
             });
         }
     })
+}
+
+/// As aggregate, for another process to combine: whose partition's each message is, and no routes.
+fn partials<'s>(windowed: StreamVec<'s, Epoch, Windowed>) -> StreamVec<'s, Epoch, (PartitionId, ToCombine)> {
+    let mut states = ByPartition::<Aggregate>::new();
+    windowed.unary(Pipeline, "aggregate", move |_, _| {
+        move |input, output| {
+            input.for_each(|time, records: &mut Vec<Windowed>| {
+                let mut session = output.session(&time);
+                for record in records.drain(..) {
+                    let partition = record.partition;
+                    states.of(partition, record.fresh).record(record, 0, 1, &mut |_, message| {
+                        if !matches!(message, ToCombine::Views(_)) {
+                            session.give((partition, message));
+                        }
+                    });
+                }
+            });
+        }
+    })
+}
+
+fn give_closed(messages: StreamVec<'_, Epoch, (PartitionId, ToCombine)>, worker: usize, out: Sender<FoldOutput>) {
+    let mut stash: EpochStash<(PartitionId, ToCombine)> = EpochStash::new(0);
+    messages.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "give", move |_, _| {
+        move |(input, frontier), output| {
+            input.for_each(|time, messages: &mut Vec<(PartitionId, ToCombine)>| {
+                if let Some(capability) = time.retain_least(output.output_index()) {
+                    let epoch = *capability.time();
+                    stash.add(Some(capability), epoch, messages);
+                }
+            });
+            for (epoch, messages) in stash.closed(frontier) {
+                if out.send(FoldOutput { epoch, worker, messages }).is_err() {
+                    return;
+                }
+            }
+        }
+    });
 }
 
 fn combine_closed(routed: StreamVec<'_, Epoch, (Route, ToCombine)>, mut combine: Combine, out: Sender<EpochOutput>) {

@@ -38,7 +38,7 @@ pub struct Windows {
 impl Windows {
     pub fn record(&mut self, input: Partitioned) -> Windowed {
         let (partition, log_time, uncovers) = (input.partition, input.log_time, input.uncovers);
-        let mut out = Windowed { partition, log_time, uncovers, ..Windowed::default() };
+        let mut out = Windowed { partition, log_time, uncovers, fresh: input.fresh, ..Windowed::default() };
         if let Some(set) = &input.views {
             self.take_views(set);
         }
@@ -237,62 +237,4 @@ impl Windows {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compile::{OperatorsPlan, compile};
-    use crate::dataflow::message::ViewStart;
-    use crate::model::{SpanReason, Timestamp};
-    use crate::plan::Catalog;
-    use crate::plan::spec::{ReadOptions, read_job};
-
-    const JOB: &str = r#"{ "name": "one", "description": "", "owner": "x",
-        "rules": [{ "expr": "sum(rate(a_total[1m]))", "step": "1m", "max_delay": "10s", "record": "a:rate1m" }] }"#;
-
-    fn view_set() -> Arc<ViewSet> {
-        let job = read_job("one.json".as_ref(), JOB, &ReadOptions::default()).unwrap();
-        let plan = Arc::new(compile(&Catalog::new(&[job]), &OperatorsPlan::default()));
-        let (first, last) = (Timestamp(0), Timestamp::MAX);
-        let starts =
-            plan.live().map(|planned| ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None });
-        Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() })
-    }
-
-    #[test]
-    fn a_second_value_of_a_series_and_time_is_counted_once_per_view() {
-        let (mut windows, set) = (Windows::default(), view_set());
-        let (slot, series) = (set.starts[0].slot, SeriesIndex(0));
-        let point = |t, v| Point { series, t: Timestamp(t), v };
-        let first = windows.record(Partitioned {
-            log_time: Timestamp(1_000),
-            views: Some(set),
-            assigned: vec![Assigned { series, id: SeriesId(1), targets: vec![(slot, GroupIndex(0))] }],
-            points: vec![point(1_000, 1.0), point(1_000, 1.0), point(1_000, 2.0), point(500, 3.0), point(500, 4.0)],
-            ..Partitioned::default()
-        });
-        let rest = windows.record(Partitioned { log_time: Timestamp(130_000), ..Partitioned::default() });
-        let evaluated: Vec<_> = first.evaluated.iter().chain(&rest.evaluated).map(|one| one.status).collect();
-        let conflicting: u64 = evaluated.iter().map(|status| status.conflicting).sum();
-        assert_eq!((evaluated.len() > 1, conflicting), (true, 2));
-    }
-
-    #[test]
-    fn every_stretch_of_a_record_is_said() {
-        let late = |from: i64| (SpanReason::Late, from, from + 60_000);
-        let mut windows = Windows::default();
-        let set = view_set();
-        let slot = set.starts[0].slot;
-        let series = SeriesIndex(0);
-        let points = [1_000_000, 500_000, 550_000, 100_000].map(|t| Point { series, t: Timestamp(t), v: 1.0 });
-        let said = windows.record(Partitioned {
-            log_time: Timestamp(1_000_000),
-            views: Some(set),
-            assigned: vec![Assigned { series, id: SeriesId(1), targets: vec![(slot, GroupIndex(0))] }],
-            points: points.to_vec(),
-            uncovers: vec![Stretch { slot, reason: SpanReason::Gap, from: Timestamp(0), to: Timestamp(1) }],
-            ..Partitioned::default()
-        });
-        let said: Vec<_> = said.uncovers.iter().map(|one| (one.reason, one.from.0, one.to.0)).collect();
-        let expected = [(SpanReason::Gap, 0, 1), (SpanReason::Late, 500_000, 610_000), late(100_000)];
-        assert_eq!(said, expected);
-    }
-}
+mod tests;

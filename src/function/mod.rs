@@ -9,7 +9,7 @@ pub mod partial;
 pub mod quantile;
 pub mod range;
 
-pub use aggregation::{Aggregation, RollUp, aggregation};
+pub use aggregation::{AGGREGATIONS, Aggregation, RollUp, aggregation};
 pub use kahan::KahanSum;
 pub use partial::Partial;
-pub use range::{Moment, RangeFunction, range_function, window_function};
+pub use range::{Moment, RANGE_FUNCTIONS, RangeFunction, range_function, window_function};

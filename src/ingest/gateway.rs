@@ -252,27 +252,23 @@ impl Gateway {
         self.senders.check(origin, self.clock.now())
     }
 
-    /// Runs an encoding with the symbol table in use; once more with an empty one when it was full, and once more with
-    /// small records when one became too large.
+    /// Runs an encoding with the symbol table in use and large records; again with small records when one became too large,
+    /// and with an empty table when it was full: at most three times.
     pub(super) fn with_table<T>(
         &self,
         encode: impl Fn(&SymbolTable, Split) -> Result<T, EncodeError>,
     ) -> Result<T, WriteError> {
         let bytes_max = self.log.record_bytes_max();
-        let (mut table, mut split) = (self.interner.table(), Split::half(bytes_max));
-        let mut encoded = encode(&table, split);
-        if let Err(EncodeError::RecordTooLarge) = encoded {
-            split = Split::apart(bytes_max);
-            encoded = encode(&table, split);
-        }
-        if let Err(EncodeError::Full(_)) = encoded {
-            table = self.interner.replace(&table);
-            encoded = encode(&table, split);
-        }
-        if let Err(EncodeError::RecordTooLarge) = encoded {
-            encoded = encode(&table, Split::apart(bytes_max));
-        }
-        encoded.map_err(|error| match error {
+        let (mut table, mut split, mut is_new) = (self.interner.table(), Split::half(bytes_max), false);
+        let error = loop {
+            match encode(&table, split) {
+                Ok(encoded) => return Ok(encoded),
+                Err(EncodeError::RecordTooLarge) if !split.is_apart() => split = Split::apart(bytes_max),
+                Err(EncodeError::Full(_)) if !is_new => (table, is_new) = (self.interner.replace(&table), true),
+                Err(error) => break error,
+            }
+        };
+        Err(match error {
             EncodeError::Wire(error) => WriteError::Malformed(error),
             EncodeError::Full(full) => WriteError::Malformed(Problem::SymbolsTooLarge { max: full.bytes_max }.into()),
             EncodeError::NotAdmitted(error) => WriteError::NotAdmitted(error),

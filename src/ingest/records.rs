@@ -71,7 +71,7 @@ impl Split {
         Split { measured_every: 1, bytes: 1, bytes_max, samples_max: (bytes_max / 4 / SAMPLE_BYTES_MAX).max(1) }
     }
 
-    fn is_apart(self) -> bool {
+    pub fn is_apart(self) -> bool {
         self.measured_every == 1
     }
 }

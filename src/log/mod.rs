@@ -7,6 +7,7 @@
 pub mod embedded;
 mod error;
 pub mod kafka;
+pub mod topics;
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::model::{LogTime, Offset, PartitionBy, PartitionId, Partitioner, Posit
 
 pub use embedded::{EmbeddedLog, EmbeddedOptions, OpenError};
 pub use error::{AppendError, ReadError};
-pub use kafka::{KafkaLog, KafkaOptions};
+pub use kafka::{ImportBatch, ImportLag, ImportReader, ImportRecord, KafkaLog, KafkaOptions};
 
 /// Told after each successful append how long it took, from the call to the answer, on a thread of the log: it has to be
 /// quick.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::quote::quoted;
 use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -126,7 +127,7 @@ impl fmt::Display for Labels {
         let metric = self.metric();
         f.write_str(metric)?;
         let rest: Vec<String> =
-            self.0.iter().filter(|l| l.name != METRIC_NAME).map(|l| format!("{}={:?}", l.name, l.value)).collect();
+            self.0.iter().filter(|l| l.name != METRIC_NAME).map(|l| format!("{}={}", l.name, quoted(&l.value))).collect();
         if metric.is_empty() || !rest.is_empty() {
             write!(f, "{{{}}}", rest.join(", "))?;
         }

@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use self::literals::literal_set;
 use super::labels::{Labels, METRIC_NAME};
+use super::quote::quoted;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -163,7 +164,7 @@ impl std::hash::Hash for Matcher {
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{:?}", self.name, self.op.symbol(), self.value)
+        write!(f, "{}{}{}", self.name, self.op.symbol(), quoted(&self.value))
     }
 }
 
@@ -219,18 +220,18 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let metric = self.metric().filter(|name| is_metric_name(name));
         f.write_str(metric.unwrap_or_default())?;
-        let rest: Vec<String> =
-            self.0
-                .iter()
-                .filter(|m| !(m.name == METRIC_NAME && m.op == MatchOp::Equal && Some(m.value.as_str()) == metric))
-                .map(|m| {
-                    if is_label_name(&m.name) {
-                        m.to_string()
-                    } else {
-                        format!("{:?}{}{:?}", m.name, m.op.symbol(), m.value)
-                    }
-                })
-                .collect();
+        let rest: Vec<String> = self
+            .0
+            .iter()
+            .filter(|m| !(m.name == METRIC_NAME && m.op == MatchOp::Equal && Some(m.value.as_str()) == metric))
+            .map(|m| {
+                if is_label_name(&m.name) {
+                    m.to_string()
+                } else {
+                    format!("{}{}{}", quoted(&m.name), m.op.symbol(), quoted(&m.value))
+                }
+            })
+            .collect();
         if metric.is_none() || !rest.is_empty() {
             write!(f, "{{{}}}", rest.join(","))?;
         }
@@ -276,6 +277,17 @@ mod tests {
         assert!(m(NotRegex, "a|b").matches("") && !m(NotRegex, "a|b").matches("a"));
         assert!(Matcher::new("l", Regex, "(").unwrap_err().contains("bad regular expression"));
         assert!(Matcher::new("l", Regex, "((a{1000}){1000}){1000}").is_err());
+    }
+
+    /// As PromQL reads it, not as Rust does.
+    #[test]
+    fn texts_are_escaped_as_in_promql() {
+        let odd = "a\"b\\\n\u{1b}\u{7f}'\u{200b}ä";
+        let written = r#""a\"b\\\n\x1b\x7f'\u200bä""#;
+        assert_eq!(m(Equal, odd).to_string(), format!("l={written}"));
+        let selector = Selector::new(vec![Matcher::equal(METRIC_NAME, "x"), Matcher::equal("a\u{1b}", odd)]);
+        assert_eq!(selector.to_string(), format!(r#"x{{"a\x1b"={written}}}"#));
+        assert_eq!(Labels::from_pairs([(METRIC_NAME, "x"), ("l", odd)]).to_string(), format!("x{{l={written}}}"));
     }
 
     #[track_caller]

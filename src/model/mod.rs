@@ -7,6 +7,7 @@ pub mod labels;
 pub mod matcher;
 pub mod partitioner;
 pub mod progress;
+pub mod quote;
 pub mod sample;
 pub mod tenant;
 pub mod time;

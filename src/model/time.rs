@@ -107,18 +107,21 @@ pub fn parse_seconds(text: &str) -> Result<i64, String> {
 const UNITS: [(&str, i64); 7] =
     [("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// How a duration is written.
+pub const DURATION_REMEDY: &str = "write it like 30s, 5m or 1h30m";
+
 /// A Prometheus duration (`90s`, `1h30m`, `500ms`) in milliseconds: units in falling order, each at most once.
 ///
 /// # Errors
 /// What is wrong with the text.
 pub fn parse_duration(text: &str) -> Result<i64, String> {
-    let wrong = || format!("not a valid duration: {text:?} (write it like 30s, 5m or 1h30m)");
+    let wrong = || format!("not a valid duration: {text:?} ({DURATION_REMEDY})");
     if text == "0" {
         return Ok(0);
     }
     let (mut rest, mut total, mut next_unit) = (text, 0i64, 0usize);
     if rest.is_empty() {
-        return Err("empty duration (write it like 30s, 5m or 1h30m)".to_owned());
+        return Err(format!("empty duration ({DURATION_REMEDY})"));
     }
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

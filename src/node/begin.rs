@@ -26,18 +26,24 @@ impl Begin {
         let Some(first) = lane.first_log_time()? else { return Ok(None) };
         let extents: Vec<_> = (0..log.partitions()).map(|partition| log.extent(PartitionId(partition))).collect();
         let oldest = extents.iter().map(|extent| extent.first_log_time).max().unwrap_or(first);
-        let skips_none = match from {
-            ReadFrom::Beginning => true,
-            ReadFrom::LogTime(log_time) => *log_time <= oldest,
-            ReadFrom::Positions(_) => false,
+        let truncated = extents.iter().any(|extent| extent.truncated);
+        Ok(Some(match from {
+            ReadFrom::Beginning => Begin::judge(None, first, oldest, truncated),
+            ReadFrom::LogTime(log_time) => Begin::judge(Some(*log_time), first, oldest, truncated),
+            ReadFrom::Positions(_) => Begin { log_time: first.max(oldest), complete: false },
+        }))
+    }
+
+    /// Of who reads from a log time on, or from the beginning, and finds `first` to be the first record's; `oldest` is that of
+    /// the oldest record kept.
+    pub fn judge(wanted: Option<LogTime>, first: LogTime, oldest: LogTime, truncated: bool) -> Begin {
+        let complete = !truncated && wanted.is_none_or(|log_time| log_time <= oldest);
+        let log_time = match wanted {
+            _ if complete => first,
+            Some(log_time) => log_time.max(oldest),
+            None => first.max(oldest),
         };
-        let complete = skips_none && !extents.iter().any(|extent| extent.truncated);
-        let log_time = match from {
-            ReadFrom::LogTime(log_time) if !complete => (*log_time).max(oldest),
-            _ if !complete => first.max(oldest),
-            _ => first,
-        };
-        Ok(Some(Begin { log_time, complete }))
+        Begin { log_time, complete }
     }
 
     /// The first grid point whose value is known from what is read.
@@ -50,7 +56,7 @@ impl Begin {
     }
 
     /// From where windows reach back no further than the log does.
-    fn whole_from(&self, view: &View) -> Timestamp {
+    pub fn whole_from(&self, view: &View) -> Timestamp {
         match self.complete {
             true => self.log_time + view.shape.window_ms,
             false => self.first(view),

@@ -9,7 +9,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 
-use super::assembly::Node;
+use super::assembly::{Node, StreamPart};
+use super::queries::Queries;
+use super::reload::Reloaded;
+use super::role::{Asked, Role};
 use super::{metrics, status};
 use crate::model::{TENANT_HEADER, tenant_of_header};
 use crate::proxy::pages;
@@ -35,28 +38,28 @@ pub(super) async fn handle(node: Arc<Node>, peer: SocketAddr, control: Control, 
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     match (path.as_str(), &head.method) {
-        (write, &Method::POST) if write.ends_with("/api/v1/write") => {
-            node.receiver.write(&head.headers, &peer.ip().to_string(), body).await
-        }
-        (write, _) if write.ends_with("/api/v1/write") => {
-            (StatusCode::METHOD_NOT_ALLOWED, "remote write is a POST\n").into_response()
-        }
+        (write, method) if write.ends_with("/api/v1/write") => match (&node.ingest, method) {
+            (None, _) => (StatusCode::NOT_FOUND, format!("{}\n", node.role.refusal(Asked::Writes))).into_response(),
+            (Some(ingest), &Method::POST) => ingest.receiver.write(&head.headers, &peer.ip().to_string(), body).await,
+            (Some(_), _) => (StatusCode::METHOD_NOT_ALLOWED, "remote write is a POST\n").into_response(),
+        },
         ("/metrics", _) => own_metrics(&node),
         ("/-/healthy", _) => "Prefold is healthy.\n".into_response(),
         ("/-/ready", _) => ready(&node),
         ("/-/reload" | "/-/quit", _) => lifecycle(&node, &control, &path, &head.method).await,
         (own, _) if own.starts_with("/prefold/api/v1/") => own_page(&node, own, &head.headers, head.uri.query()),
         ("/" | "/prefold" | "/prefold/", _) => status_page(&node),
-        _ => query(node, head, body).await,
+        _ => query(&node, head, body).await,
     }
 }
 
-async fn query(node: Arc<Node>, head: axum::http::request::Parts, body: Body) -> Response {
-    if node.proxy.upstream.is_none() && !node.caught_up() {
-        let message = "the log is being replayed; ask again in a while, or set upstream.url";
-        return json::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-    }
+async fn query(node: &Node, head: axum::http::request::Parts, body: Body) -> Response {
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let Some(Queries { proxy, .. }) = &node.queries else { return refused(node.role, Asked::Queries) };
+    if proxy.upstream.is_none() && !node.caught_up() {
+        let message = format!("{}; ask again in a while, or set upstream.url", node.role.catching_up());
+        return json::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message);
+    }
     let body = tokio::time::timeout(Duration::from_secs(30), to_bytes(body, FORM_BYTES_MAX)).await;
     let body: Bytes = match body {
         Ok(Ok(body)) => body,
@@ -65,7 +68,12 @@ async fn query(node: Arc<Node>, head: axum::http::request::Parts, body: Body) ->
         }
         Err(_) => return json::error(StatusCode::REQUEST_TIMEOUT, "timeout", "the form did not arrive in time"),
     };
-    node.proxy.handle(Incoming { method: head.method, path, headers: head.headers, body }).await
+    proxy.handle(Incoming { method: head.method, path, headers: head.headers, body }).await
+}
+
+/// What another role answers.
+fn refused(role: Role, asked: Asked) -> Response {
+    json::error(StatusCode::NOT_FOUND, "not_found", &role.refusal(asked))
 }
 
 fn own_metrics(node: &Arc<Node>) -> Response {
@@ -75,14 +83,19 @@ fn own_metrics(node: &Arc<Node>) -> Response {
     }
 }
 
+/// A query replica that can neither answer nor forward is not ready; others have something to do before they have caught up.
 fn ready(node: &Node) -> Response {
-    if let Some(why) = &*node.stream_status().failed.lock() {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("streaming has stopped: {why}\n")).into_response();
-    }
-    if let Some(why) = node.gateway.failing() {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("writes are refused: {why}\n")).into_response();
-    }
-    "Prefold is ready.\n".into_response()
+    let unanswering = |queries: &Queries| node.role == Role::Query && queries.proxy.upstream.is_none() && !node.caught_up();
+    let why = if let Some(why) = node.streaming.as_ref().and_then(StreamPart::failed) {
+        format!("streaming has stopped: {why}\n")
+    } else if let Some(why) = node.ingest.as_ref().and_then(|ingest| ingest.gateway.failing()) {
+        format!("writes are refused: {why}\n")
+    } else if node.queries.as_ref().is_some_and(unanswering) {
+        format!("{}, and there is no upstream\n", node.role.catching_up())
+    } else {
+        return "Prefold is ready.\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 async fn lifecycle(node: &Arc<Node>, control: &Control, path: &str, method: &Method) -> Response {
@@ -98,7 +111,12 @@ async fn lifecycle(node: &Arc<Node>, control: &Control, path: &str, method: &Met
     }
     let reloading = Arc::clone(node);
     match tokio::task::spawn_blocking(move || reloading.reload()).await {
-        Ok(Ok(views)) => format!("{views} views are in force\n").into_response(),
+        Ok(Ok(Reloaded { views: Some(views) })) if node.role == Role::Worker => {
+            format!("the jobs, of {views} views, are proposed to the cluster\n").into_response()
+        }
+        Ok(Ok(Reloaded { views: Some(views) })) => format!("{views} views are in force\n").into_response(),
+        Ok(Ok(Reloaded { views: None })) if node.ingest.is_some() => "what is scraped was read again\n".into_response(),
+        Ok(Ok(Reloaded { views: None })) => "there is nothing to read again: jobs are the cluster's\n".into_response(),
         Ok(Err(problems)) => {
             (StatusCode::BAD_REQUEST, format!("nothing was changed, because of:\n{problems}\n")).into_response()
         }
@@ -117,14 +135,22 @@ fn status_page(node: &Node) -> Response {
 }
 
 fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -> Response {
-    match path {
-        "/prefold/api/v1/views" => pages::views(&node.proxy),
-        "/prefold/api/v1/jobs" => pages::jobs(&node.proxy),
-        "/prefold/api/v1/senders" => senders(node),
-        "/prefold/api/v1/explain" => match tenant_of_header(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes)) {
-            Ok(tenant) => pages::explained(&node.proxy, &Params::parse(query.unwrap_or_default(), b""), &tenant),
-            Err(malformed) => json::bad_data(&malformed.to_string()),
-        },
+    match (path, &node.queries, &node.streaming) {
+        ("/prefold/api/v1/jobs", _, Some(StreamPart { jobs, .. })) => {
+            pages::jobs(&jobs.loaded().jobs, jobs.sets().map(|sets| sets.json()))
+        }
+        ("/prefold/api/v1/jobs", _, None) => refused(node.role, Asked::Jobs),
+        ("/prefold/api/v1/views", Some(queries), _) => pages::views(&queries.proxy),
+        ("/prefold/api/v1/views", None, _) => refused(node.role, Asked::Views),
+        ("/prefold/api/v1/senders", Some(queries), _) => senders(queries),
+        ("/prefold/api/v1/senders", None, _) => refused(node.role, Asked::Senders),
+        ("/prefold/api/v1/explain", Some(queries), _) => {
+            match tenant_of_header(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes)) {
+                Ok(tenant) => pages::explained(&queries.proxy, &Params::parse(query.unwrap_or_default(), b""), &tenant),
+                Err(malformed) => json::bad_data(&malformed.to_string()),
+            }
+        }
+        ("/prefold/api/v1/explain", None, _) => refused(node.role, Asked::Queries),
         _ => json::error(
             StatusCode::NOT_FOUND,
             "not_found",
@@ -133,8 +159,8 @@ fn own_page(node: &Node, path: &str, headers: &HeaderMap, query: Option<&str>) -
     }
 }
 
-fn senders(node: &Node) -> Response {
-    let senders = node.senders();
+fn senders(queries: &Queries) -> Response {
+    let senders = queries.senders();
     let listed = senders
         .iter()
         .map(|seen| serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0}));

@@ -17,8 +17,7 @@ use super::open_log::join_imports;
 use crate::ingest::gateway::{Gateway, Origin};
 use crate::ingest::import::{ImportBody, ImportFormat, Imported};
 use crate::ingest::limits::RefusalReason;
-use crate::log::kafka::{ImportBatch, ImportLag, ImportReader, ImportRecord};
-use crate::log::{AppendError, NewRecord};
+use crate::log::{AppendError, ImportBatch, ImportLag, ImportReader, ImportRecord, NewRecord};
 
 /// About so many bytes of records are appended at once, at most; and of the log's queue they are this share, so that they
 /// find room beside requests.
@@ -41,7 +40,7 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 const LAST_APPEND: Duration = Duration::from_secs(3);
 const STOP: Duration = Duration::from_secs(10);
 
-/// What is imported, if anything. Stopped with the node.
+/// What is imported, if anything. Dropping it stops it.
 pub struct Imports {
     pub topics: Arc<[Topic]>,
     lag: Option<Arc<ImportLag>>,
@@ -126,18 +125,17 @@ impl Imports {
     /// # Errors
     /// When there can be no client or no thread for it.
     pub fn start(config: &Config, gateway: &Arc<Gateway>) -> Result<Imports, String> {
-        let configured = config.log.kafka.as_ref().map_or(&[][..], |kafka| &kafka.import_topics);
-        let topics: Arc<[Topic]> = configured.iter().map(Topic::new).collect();
+        let topics: Arc<[Topic]> = config.log.import_topics().iter().map(Topic::new).collect();
         let (stop, (ends, ended)) = (Arc::<AtomicBool>::default(), bounded::<()>(1));
         let mut imports = Imports { topics, lag: None, stop, ended };
-        let (Some(kafka), Some(reader)) = (&config.log.kafka, join_imports(config)?) else { return Ok(imports) };
+        let Some((reader, queue_bytes_max)) = join_imports(config)? else { return Ok(imports) };
         imports.lag = Some(reader.lag());
         let importer = Importer {
             reader,
             gateway: Arc::clone(gateway),
             runtime: Handle::current(),
             topics: Arc::clone(&imports.topics),
-            batch_bytes: (kafka.queue_bytes_max.0 / QUEUE_SHARE).min(BATCH_BYTES_MAX) as usize,
+            batch_bytes: (queue_bytes_max / QUEUE_SHARE).min(BATCH_BYTES_MAX) as usize,
             body_bytes_max: config.ingest.body_bytes_max.0 as usize,
             stop: Arc::clone(&imports.stop),
         };
@@ -155,12 +153,18 @@ impl Imports {
         self.lag.as_ref().map_or(0, |lag| lag.records(topic))
     }
 
-    /// Ends importing; what was read and not appended is read again by the next that imports.
+    /// Ends importing; what was read and not appended is read again by the next that imports. Stopping twice is harmless.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         if self.ended.recv_timeout(STOP) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("Kafka does not let the group that imports be left; the others notice it within ten seconds");
         }
+    }
+}
+
+impl Drop for Imports {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

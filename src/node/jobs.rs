@@ -1,4 +1,5 @@
-//! The jobs in force: read from a directory at the start, and again when something changes there.
+//! Jobs from files: read from a directory at the start, and again when something changes there; or from a numbered set that
+//! a cluster shares.
 //!
 //! A bad file changes nothing: the jobs in force stay, and every problem is logged with file, line, column and remedy.
 
@@ -8,18 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::config::sources::job_files;
+use super::config::sources::{Sources, job_files};
 use crate::plan::spec::{ReadOptions, check_jobs};
 use crate::plan::{Catalog, Job};
 
 /// How often the directory is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Jobs and what they compile to look up.
-#[derive(Clone, Debug)]
+/// Jobs, and what they compile to look up.
+#[derive(Clone, Debug, Default)]
 pub struct LoadedJobs {
     pub jobs: Arc<Vec<Job>>,
     pub catalog: Arc<Catalog>,
+    /// Name and text of each file, by name: what a worker proposes to its cluster.
+    pub files: Arc<Vec<(String, String)>>,
 }
 
 /// Reads every job of a directory; one that does not exist holds none.
@@ -31,17 +34,34 @@ pub fn load(dir: &Path) -> Result<LoadedJobs, String> {
         true => job_files(dir).map_err(|error| error.to_string())?,
         false => {
             tracing::warn!(dir = %dir.display(), "there is no such directory of jobs: nothing is kept pre-aggregated");
-            Vec::new()
+            Sources::default()
         }
     };
-    let checked = check_jobs(&files, &ReadOptions::default());
+    of_files(files)
+}
+
+/// Jobs of files that are in memory, each by name and text.
+///
+/// # Errors
+/// Every problem, one a line.
+pub fn load_set(files: &[(String, String)]) -> Result<LoadedJobs, String> {
+    let jobs = files.iter().map(|(name, text)| (PathBuf::from(name), text.clone())).collect();
+    of_files(Sources { jobs, ..Sources::default() })
+}
+
+fn of_files(files: Sources) -> Result<LoadedJobs, String> {
+    let mut checked = check_jobs(&files.jobs, &ReadOptions::default());
+    checked.add(files.problems);
     let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     if checked.has_errors() {
         return Err(problems.join("\n"));
     }
     problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     let catalog = Arc::new(Catalog::new(&checked.jobs));
-    Ok(LoadedJobs { jobs: Arc::new(checked.jobs), catalog })
+    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut files: Vec<(String, String)> = files.jobs.into_iter().map(|(path, text)| (name(path), text)).collect();
+    files.sort_unstable();
+    Ok(LoadedJobs { jobs: Arc::new(checked.jobs), catalog, files: Arc::new(files) })
 }
 
 /// Reads them again.
@@ -102,6 +122,23 @@ fn look(dir: &Path) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const JOB: &str = r#"{"name":"one","rules":[{"expr":"sum by (a) (x)","step":"1s"}]}"#;
+
+    #[test]
+    fn a_set_in_memory_gives_what_its_directory_gives() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("one.json"), JOB).unwrap();
+        std::fs::write(folder.path().join("one.test"), "").unwrap();
+        let read = load(folder.path()).unwrap();
+        assert_eq!(*read.files, [("one.json".to_owned(), JOB.to_owned())]);
+        let set = load_set(&read.files).unwrap();
+        let ids = |loaded: &LoadedJobs| loaded.catalog.entries().map(|entry| entry.view.id).collect::<Vec<_>>();
+        assert_eq!((ids(&set), &set.files), (ids(&read), &read.files));
+        assert_eq!(set.jobs.len(), 1);
+        let bad = [("two.json".to_owned(), JOB.replace("1s", "1x"))];
+        assert!(load_set(&bad).unwrap_err().starts_with("two.json:1:"), "{:?}", load_set(&bad));
+    }
 
     #[test]
     fn whatever_happens_to_a_directory_is_seen() {

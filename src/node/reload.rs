@@ -3,14 +3,13 @@
 //! A bad file changes nothing: what is in force stays, and every problem is logged with file, line, column and remedy, and
 //! shown until a reload succeeds. The configuration's other keys are read at the start alone.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::assembly::Node;
-use super::config::read_config;
+use super::config::{read_config, sources};
 use super::jobs;
-use super::retired::with_retired;
 use crate::ingest::scrape::config::ScrapeConfig;
 use crate::model::Timestamp;
 use crate::plan::spec::Problem;
@@ -27,12 +26,20 @@ pub struct LastReload {
     pub problems: Option<String>,
 }
 
+/// What was read again.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloaded {
+    /// Views of the jobs, where jobs are read.
+    pub views: Option<usize>,
+}
+
 impl Node {
-    /// Reads the jobs and the scrape configurations again and puts them in force. Needs a tokio runtime, and blocks.
+    /// Reads again what the role reads, jobs and scrape configurations, and puts it in force. Needs a tokio runtime, and
+    /// blocks.
     ///
     /// # Errors
     /// Every problem of the files; nothing has changed then.
-    pub fn reload(&self) -> Result<usize, String> {
+    pub fn reload(&self) -> Result<Reloaded, String> {
         let result = self.try_reload();
         let mut last = self.last_reload.lock();
         match &result {
@@ -42,22 +49,17 @@ impl Node {
         result
     }
 
-    fn try_reload(&self) -> Result<usize, String> {
-        let loaded = jobs::load_again(&self.config.jobs)?;
-        if let Some(file) = self.config_file.get() {
+    fn try_reload(&self) -> Result<Reloaded, String> {
+        let loaded = self.role.reads_jobs().then(|| jobs::load_again(&self.config.jobs)).transpose()?;
+        if let (Some(ingest), Some(file)) = (&self.ingest, self.config_file.get()) {
             let scraped = scrape_configs(file)?;
-            tokio::runtime::Handle::current().block_on(self.scrape_again(scraped))?;
+            tokio::runtime::Handle::current().block_on(self.scrape_again(ingest, scraped))?;
         }
-        let views = loaded.catalog.len();
-        if let Some(stream) = &*self.stream.lock()
-            && let Err(waits) = stream.reload(Arc::clone(&loaded.catalog))
-        {
-            tracing::warn!("{waits}");
+        let views = loaded.as_ref().map(|loaded| loaded.catalog.len());
+        if let (Some(streaming), Some(loaded)) = (&self.streaming, loaded) {
+            streaming.reload(loaded);
         }
-        self.proxy.catalog.store(Arc::new(with_retired(&loaded.catalog, &self.store)));
-        self.proxy.jobs.store(loaded.jobs);
-        tracing::info!(views, "jobs are in force");
-        Ok(views)
+        Ok(Reloaded { views })
     }
 
     /// Reads the files again whenever they change or `told` says so.
@@ -68,14 +70,14 @@ impl Node {
             let node = Arc::clone(&self);
             let reloaded = tokio::task::spawn_blocking(move || node.reload()).await;
             if let Ok(Err(problems)) = reloaded {
-                tracing::error!("jobs were not changed, because of:\n{problems}");
+                tracing::error!("nothing was changed, because of:\n{problems}");
             }
         }
     }
 }
 
-fn scrape_configs(file: &PathBuf) -> Result<Option<Vec<ScrapeConfig>>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+fn scrape_configs(file: &Path) -> Result<Option<Vec<ScrapeConfig>>, String> {
+    let text = sources::read(file).map_err(|error| error.to_string())?;
     let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Ok(read_config(file, &text).map_err(lines)?.scrape_configs)
 }

@@ -1,6 +1,6 @@
 //! Streaming as the rest of the node sees it: started, reloaded, stopped, and what is known of it meanwhile.
 //!
-//! All of it is one thread, which commands reach through a channel.
+//! In a process with every role all of it is one thread, which commands reach through a channel.
 
 mod catch_up;
 mod streaming;
@@ -13,12 +13,15 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use dashmap::DashMap;
 
 use super::fold_progress::FoldProgress;
+use super::in_force::JobsInForce;
+use super::jobs::LoadedJobs;
 use crate::dataflow::Emitted;
 use crate::log::Log;
 use crate::model::ViewId;
-use crate::plan::Catalog;
+use crate::plan::{Catalog, CatalogEntry};
 use crate::store::{Store, ViewDescription};
 use streaming::Streaming;
+pub(super) use streaming::resume_ms;
 
 /// How long a reload waits for the stream.
 const RELOAD_WAIT: Duration = Duration::from_secs(10);
@@ -45,6 +48,17 @@ pub struct StreamStatus {
     pub failed: parking_lot::Mutex<Option<String>>,
 }
 
+impl StreamStatus {
+    /// Takes note of what is told of a grid point.
+    pub fn note_emitted(&self, emitted: &Emitted) {
+        let begun = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };
+        let mut progress = self.views.entry(emitted.view).or_insert(begun);
+        progress.newest = *emitted;
+        progress.not_counted += emitted.not_counted;
+        progress.conflicting += emitted.conflicting;
+    }
+}
+
 /// The newest grid point of a view, and sums over all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewProgress {
@@ -53,7 +67,17 @@ pub struct ViewProgress {
     pub conflicting: u64,
 }
 
-/// The running stream. Dropping it stops it.
+/// What streams, as the rest of the node sees it; what is known of it is in its [`StreamStatus`]. Dropping it stops it and
+/// waits until it has.
+pub trait StreamHandle: Send {
+    /// Takes on jobs that were read from files again: in force, or proposed to others.
+    ///
+    /// # Errors
+    /// When they are not in force for now: why, and when they will be.
+    fn reload(&self, loaded: LoadedJobs) -> Result<(), String>;
+}
+
+/// The running stream of a process with every role. Dropping it stops it.
 pub struct Stream {
     commands: Option<Sender<Command>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -112,6 +136,20 @@ impl Stream {
     }
 }
 
+/// A stream whose jobs come from a directory: they are in force at once.
+pub struct DirectoryStream {
+    pub stream: Stream,
+    pub jobs: Arc<JobsInForce>,
+}
+
+impl StreamHandle for DirectoryStream {
+    fn reload(&self, loaded: LoadedJobs) -> Result<(), String> {
+        let taken = self.stream.reload(Arc::clone(&loaded.catalog));
+        self.jobs.put(loaded);
+        taken
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.status.stopping.store(true, Ordering::Relaxed);
@@ -126,18 +164,23 @@ impl Drop for Stream {
 /// Tells the store what each view is, so that its results stay readable when its job is gone.
 pub fn describe(store: &Store, catalog: &Catalog) -> Result<(), String> {
     for entry in catalog.entries() {
-        let view = &entry.view;
-        let text = serde_json::json!({
-            "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
-            "max_delay_ms": view.max_delay_ms, "records": entry.records,
-        });
-        let description = ViewDescription {
-            step_ms: view.step_ms,
-            fields: view.shape.aggregation.fields.len() as u8,
-            retention_ms: entry.retention_ms,
-            text: text.to_string(),
-        };
-        store.describe(view.id, description).map_err(|error| format!("cannot store what view {} is: {error}", view.id))?;
+        let id = entry.view.id;
+        store.describe(id, description(entry)).map_err(|error| format!("cannot store what view {id} is: {error}"))?;
     }
     Ok(())
+}
+
+/// What a store must know of a view.
+pub fn description(entry: &CatalogEntry) -> ViewDescription {
+    let view = &entry.view;
+    let text = serde_json::json!({
+        "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
+        "max_delay_ms": view.max_delay_ms, "records": entry.records,
+    });
+    ViewDescription {
+        step_ms: view.step_ms,
+        fields: view.shape.aggregation.fields.len() as u8,
+        retention_ms: entry.retention_ms,
+        text: text.to_string(),
+    }
 }

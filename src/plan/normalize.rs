@@ -6,21 +6,45 @@
 use smol_str::SmolStr;
 
 use super::view::{LOOKBACK_MS, Shape};
-use crate::function::{aggregation, range_function};
+use crate::function::{AGGREGATIONS, RANGE_FUNCTIONS, aggregation, range_function};
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Selector};
 use crate::promql::{Aggregate, Expr, ExprKind, Grouping, Origin, TimeShift, VectorSelector};
 
 /// Why an expression is not one a view could keep.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotKept {
-    #[error("only an aggregation can be kept; wrap it in one, such as sum by (...) (...)")]
+    #[error("only an aggregation can be kept")]
     NotAnAggregation,
-    #[error("{0} is not an aggregation that can be kept; those are avg, count, group, max, min and sum")]
+    #[error("{0} is not an aggregation that can be kept")]
     Aggregation(SmolStr),
     #[error("{0}() is not a function that can be kept under an aggregation")]
     Function(SmolStr),
     #[error("an aggregation is kept over a selector or over one range function of a selector, and this is neither")]
     Argument,
+}
+
+impl NotKept {
+    /// What to do.
+    pub fn remedy(&self) -> String {
+        match self {
+            NotKept::NotAnAggregation => "wrap it in one, such as sum by (...) (...)".to_owned(),
+            NotKept::Aggregation(_) => {
+                let names: Vec<&str> = AGGREGATIONS.iter().map(|entry| entry.name).collect();
+                format!("use one of {}, and put this one around it in the query", names.join(", "))
+            }
+            NotKept::Function(_) => {
+                let names: Vec<&str> = RANGE_FUNCTIONS.iter().map(|entry| entry.name).collect();
+                format!(
+                    "use one of {}, or no function; what stands around the aggregation stays in the query",
+                    names.join(", ")
+                )
+            }
+            NotKept::Argument => {
+                "aggregate a selector such as x{a=\"b\"} or rate(x[5m]), a rule for each, and combine them in the query"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// An aggregation in normal form, with the time shift of its selector.

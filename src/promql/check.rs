@@ -3,8 +3,8 @@
 //! The parser asks for each piece as it is built, knowing the types of its parts, so that no walk is needed afterwards.
 
 use super::expr::{Aggregate, Binary, Cardinality, Expr, ExprKind, Matching, SourceRange, ValueType};
-use super::parse::literal::quoted;
 use super::signature::{Signature, signature};
+use crate::model::quote::quoted;
 
 /// What is wrong, and with which part of the text.
 pub(super) type TypeError = (SourceRange, String);

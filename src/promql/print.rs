@@ -13,9 +13,9 @@ use super::expr::{
     TimeShift, VectorSelector,
 };
 use super::parse::binary::{SIGN_BINDING, names_label};
-use super::parse::literal::quoted;
 use super::token::keyword;
 use crate::model::matcher::{is_label_name, is_metric_name};
+use crate::model::quote::quoted;
 use crate::model::time::format_duration;
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 

@@ -1,7 +1,7 @@
 //! The words PromQL is made of, and how error messages name them.
 
 use super::expr::BinaryOp;
-use super::parse::literal::quoted;
+use crate::model::quote::quoted;
 
 /// One word and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

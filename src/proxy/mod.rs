@@ -196,7 +196,11 @@ impl Proxy {
     async fn forward_other(&self, incoming: &Incoming, path: &str) -> Response {
         match &self.upstream {
             Some(upstream) => upstream.forward(incoming, Purpose::Listed).await,
-            None => not_found(path),
+            None => json::error(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                &format!("{path} is answered by the upstream, and there is none; set upstream.url"),
+            ),
         }
     }
 }
@@ -234,7 +238,8 @@ enum Endpoint {
 }
 
 /// Read paths under `/api/v1/` that are only ever forwarded.
-const FORWARDED: [&str; 18] = [
+const FORWARDED: [&str; 19] = [
+    "read",
     "query_exemplars",
     "format_query",
     "parse_query",
@@ -290,6 +295,7 @@ mod tests {
             ("/api/v1/label/job/values", Some(Endpoint::LabelValues("job".to_owned()))),
             ("/api/v1/label/U__http_2e_status/values", Some(Endpoint::LabelValues("http.status".to_owned()))),
             ("/api/v1/query_exemplars", Some(Endpoint::Other)),
+            ("/prometheus/api/v1/read", Some(Endpoint::Other)),
             ("/api/v1/status/tsdb", Some(Endpoint::Other)),
             ("/api/v1/status/tsdb/blocks", Some(Endpoint::Other)),
             ("/api/v1/status/walreplay", Some(Endpoint::Other)),

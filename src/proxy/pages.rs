@@ -1,5 +1,6 @@
 //! Our own pages under /prefold/: what is kept, how far, and why a query is or is not answered from it.
 
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Proxy;
@@ -9,7 +10,7 @@ use super::json::{self, Notes};
 use super::params::Params;
 use super::upstream::Kind;
 use crate::model::Timestamp;
-use crate::plan::CatalogEntry;
+use crate::plan::{CatalogEntry, Job};
 use crate::promql::parse;
 use crate::rewrite::{QueryTime, Question, explain};
 
@@ -41,7 +42,7 @@ fn view(proxy: &Proxy, entry: &CatalogEntry) -> serde_json::Value {
         "step_ms": view.step_ms, "window_ms": view.shape.window_ms, "max_delay_ms": view.max_delay_ms,
         "coverage": served, "spans": spans, "trusted_from_ms": trusted_from,
         "comparisons": {
-            "equal": record.equal, "unequal": record.unequal, "failed": record.failed,
+            "equal": record.equal, "unequal": record.unequal, "failed": record.failed, "nothing": record.nothing,
             "last_equal_ms": record.last_equal().map(|t| t.0), "last_difference": record.last_difference,
         },
         "final_to_ms": state.as_ref().and_then(|state| state.final_to).map(|t| t.0),
@@ -109,9 +110,8 @@ pub fn query_time(params: &Params, now: Timestamp) -> Result<QueryTime, String> 
     Ok(QueryTime::Range { start, end, step_ms: params.step_ms("step")? })
 }
 
-/// `/prefold/api/v1/jobs`
-pub fn jobs(proxy: &Proxy) -> Response {
-    let jobs = proxy.jobs.load();
+/// `/prefold/api/v1/jobs`: the jobs in force, and which of the cluster's numbered sets they are, where they are one.
+pub fn jobs(jobs: &[Job], set: Option<serde_json::Value>) -> Response {
     let listed = jobs.iter().map(|job| {
         let rules = job.rules.iter().map(|rule| {
             serde_json::json!({
@@ -124,5 +124,10 @@ pub fn jobs(proxy: &Proxy) -> Response {
             "rules": rules.collect::<Vec<_>>(),
         })
     });
-    json::success(&serde_json::Value::from(listed.collect::<Vec<_>>()).to_string(), &Notes::default())
+    let mut body = json::success_body(&serde_json::Value::from(listed.collect::<Vec<_>>()).to_string(), &Notes::default());
+    if let Some(set) = set {
+        body.truncate(body.len() - 1);
+        body.push_str(&format!(",\"set\":{set}}}"));
+    }
+    json::json(StatusCode::OK, body)
 }

@@ -52,6 +52,8 @@ pub struct TrustRecord {
     pub unequal: u64,
     /// Comparisons for which upstream gave no answer.
     pub failed: u64,
+    /// Comparisons that found no series on either side.
+    pub nothing: u64,
     /// The last comparison proper found nothing on either side.
     found_nothing: bool,
     /// Other comparisons since the last equal one.
@@ -193,6 +195,7 @@ impl Trust {
                 record.vouched(self.store.view(view.id).as_ref(), t, now);
             }
             Ok(Finding::Nothing) => {
+                record.nothing += 1;
                 record.pause(now);
                 record.last_difference = Some(format!("at {t}: no series has a value, here or upstream"));
             }

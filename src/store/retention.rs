@@ -7,6 +7,11 @@ use super::record::Record;
 use crate::model::Timestamp;
 
 impl Store {
+    /// The newest instant that retention was enforced at.
+    pub fn retention_instant(&self) -> Option<Timestamp> {
+        Some(self.state.read().now).filter(|now| *now > Timestamp::MIN)
+    }
+
     /// Lets go of what is older than its view's retention at an instant; to be called now and then, once a minute say.
     /// A view goes with its last point. An instant that is not later than the one before changes nothing.
     ///

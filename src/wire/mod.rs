@@ -7,6 +7,7 @@
 //! Stricter than protobuf asks, on purpose: groups (deprecated, no sender writes them) are an error, and so is a body of
 //! one remote-write version sent as the other, which protobuf would read as an empty request and so lose in silence.
 
+pub mod cluster;
 mod encode;
 mod error;
 mod histograms;

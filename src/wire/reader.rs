@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.rest()).map_err(|e| WireError::new(self.at + e.valid_up_to(), Problem::NotUtf8))
     }
 
-    fn fixed64(&mut self) -> Result<u64, WireError> {
+    pub(super) fn fixed64(&mut self) -> Result<u64, WireError> {
         let Some(bytes) = self.rest().first_chunk() else { return self.error(Problem::Truncated) };
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))

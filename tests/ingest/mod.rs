@@ -179,6 +179,28 @@ async fn a_request_is_split_by_the_senders_that_labels_name() {
     assert_eq!(world.read().len(), before);
 }
 
+/// A name of a sender that is too long is refused, and comes no better again: what it may have sent, its address's views miss.
+#[tokio::test]
+async fn a_sender_whose_name_is_too_long_uncovers() {
+    let world = World::new(GatewayOptions { sender_labels: vec!["cluster".to_owned()], ..GatewayOptions::default() });
+    let write = async |sender: &str, cluster: &str| {
+        let origin = Origin { tenant: Tenant::from(""), sender: sender.into(), named: false };
+        let series = [of(&[("__name__", "a"), ("cluster", cluster)])];
+        let body = snappy::compress(&remote_write_v1::encode(&series));
+        world.gateway.write(&origin, Protocol::V1, &body, 1 << 20).await.map_err(|error| error.to_string())
+    };
+    write("relay", "c1").await.unwrap();
+    for sender in ["relay", "relay", "stranger"] {
+        let refused = write(sender, &"c".repeat(257)).await.unwrap_err();
+        assert!(
+            refused.starts_with("origin-too-long: ") && refused.contains("has 257 bytes, the limit is 256"),
+            "{refused}"
+        );
+    }
+    let read = world.read();
+    assert_eq!(read, [r#"c1: a{cluster="c1"}"#, "relay: origin-too-long {}"], "once a minute, and of no stranger");
+}
+
 /// What is scraped is treated as what is written.
 #[tokio::test]
 async fn labels_are_dropped_from_scraped_series_and_limits_hold_for_them() {

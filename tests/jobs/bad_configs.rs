@@ -139,7 +139,7 @@ fn problems_of_the_labels_of_a_log_name_their_place() {
     let many: Vec<String> = (0..17).map(|n| format!("l{n}")).collect();
     check(
         &format!("log: {{ partition_by: [{}] }}", many.join(", ")),
-        &["1:22: log.partition_by: names 17 labels, the limit is 16"],
+        &["1:22: log.partition_by: names 17 labels, the limit is 16; name those"],
     );
 }
 
@@ -165,7 +165,7 @@ fn problems_of_topics_to_import_name_their_place() {
         &[
             "7:16: log.kafka.import_topics[1].topic: \"a\" is there twice; name each topic once",
             "7:27: log.kafka.import_topics[1].format: must be one of remote-write, json, not \"csv\"",
-            "7:40: log.kafka.import_topics[1].tenant: must be printable ASCII of at most 256 bytes",
+            "7:40: log.kafka.import_topics[1].tenant: must be printable ASCII of at most 256 bytes; use letters",
             "8:7: log.kafka.import_topics[2].format: is missing",
             "9:7: log.kafka.import_topics[3].format: is missing",
             "9:7: log.kafka.import_topics[3].topic: is missing",
@@ -243,15 +243,15 @@ fn problems_name_their_place() {
         &[
             "1:32: log.embedded.partitions: must be between 1 and 1024, not 0",
             "1:46: log.embedded.retention: must be between 10m and 1y, not 1m",
-            "1:67: log.embedded.retention_bytes: not a valid size: \"8GB\" (write it like",
+            "1:67: log.embedded.retention_bytes: not a valid size: \"8GB\"; write it like",
         ],
     );
     check(
         "ingest:\n  body_bytes_max: 1KiB\n  drop_labels: [ok, a-b]\n  sender_header: 'a b'",
         &[
-            "2:19: ingest.body_bytes_max: must be at least 64KiB, not 1KiB",
+            "2:19: ingest.body_bytes_max: must be at least 64KiB, not 1KiB; make it 64KiB or more",
             "3:21: ingest.drop_labels[1]: \"a-b\" is not a label name",
-            "4:18: ingest.sender_header: \"a b\" is not the name of a header",
+            "4:18: ingest.sender_header: \"a b\" is not the name of a header; use letters, digits and hyphens",
         ],
     );
     check("ingest: { body_bytes_max: 65MiB }", &["1:27: ingest.body_bytes_max: must be at most 64MiB, not 65MiB"]);
@@ -288,5 +288,9 @@ fn scrape_configs_are_checked_by_their_own_type() {
     );
     check(&wrong("intervall: 5s"), &["6:3: scrape_configs[1].intervall: unknown field `intervall`"]);
     check(&wrong("scrape_interval: 5"), &["6:20: scrape_configs[1]: not a valid duration: \"5\""]);
+    check(
+        &wrong("scrape_interval: 15s").replace("job_name: b", "job_name: node"),
+        &["2:3: scrape_configs: two scrape configs have the job_name \"node\"; rename one"],
+    );
     check("scrape_configs: {}", &["1:17: scrape_configs: must be a list, not an object"]);
 }

@@ -43,11 +43,19 @@ fn good_rules_have_no_problems() {
 
 #[test]
 fn syntax_errors_name_their_place() {
-    check("{\n  \"name\": \"a\",\n}", &["3:1: not JSON: trailing comma"]);
+    check(
+        "{\n  \"name\": \"a\",\n}",
+        &["3:1: not JSON: trailing comma; names and texts stand in double quotes, commas between"],
+    );
     check("", &["1:1: not JSON: EOF"]);
     check("name: a", &["1:2: not JSON: expected"]);
-    check("{\"name\":\"a\",\n \"name\":\"b\",\"rules\":[]}", &["2:2: not JSON: duplicate mapping key"]);
-    check("[]", &["1:1: must be an object, not a list"]);
+    check(
+        "{\"name\":\"a\",\n \"name\":\"b\",\"rules\":[]}",
+        &["2:2: not JSON: duplicate mapping key: name; leave one of the two out"],
+    );
+    check("[]", &["1:1: must be an object, not a list; write an object there"]);
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    check(&deep, &["1:135: not JSON: recursion limit exceeded; nest lists and objects less deep"]);
 }
 
 #[test]
@@ -108,9 +116,9 @@ fn values_have_types_and_bounds() {
     check_rule(r#""expr":"sum(x)""#, &["1:22: rules[0].step: is missing; add it here or in defaults"]);
     check_rule(r#""expr":"sum(x)","step":null"#, &["1:46: rules[0].step: must be a string, not null; write it like"]);
     for (step, expected) in [
-        ("30", "1:46: rules[0].step: not a valid duration: \"30\" (write it like 30s"),
-        ("500ms", "1:46: rules[0].step: must be between 1s and 1d, not 500ms"),
-        ("2d", "1:46: rules[0].step: must be between 1s and 1d, not 2d"),
+        ("30", "1:46: rules[0].step: not a valid duration: \"30\"; write it like 30s"),
+        ("500ms", "1:46: rules[0].step: must be between 1s and 1d, not 500ms; make it 1s or longer"),
+        ("2d", "1:46: rules[0].step: must be between 1s and 1d, not 2d; make it 1d or shorter"),
         ("0", "1:46: rules[0].step: must be between 1s and 1d, not 0"),
     ] {
         check_rule(&format!(r#""expr":"sum(x)","step":"{step}""#), &[expected]);
@@ -152,12 +160,23 @@ fn check_expr(expr: &str, expected: &str) {
 /// A string that stands alone after `expr` begins in column 43, its first character in 44.
 #[test]
 fn expressions_are_judged_at_the_place_inside_the_string() {
-    check_expr(r#""sum(x{)""#, "1:50: rules[0].expr: ");
+    check_expr(r#""sum(x{)""#, "1:50: rules[0].expr: unexpected ");
+    let deep = format!("\"{}x{}\"", "(".repeat(300), ")".repeat(300));
+    let problem =
+        check_jobs(&[(PathBuf::from("f"), rule(&format!(r#""step":"30s","expr":{deep}"#)))], &ReadOptions::default());
+    let said = problem.problems[0].to_string();
+    assert!(said.contains("nested deeper than the limit of 250; keep its parts as rules of their own"), "{said}");
     check_expr(r#""sum by (a) (rate(x_total{b=\"c\"}[1m]) +)""#, "1:84: rules[0].expr: ");
     check_expr(r#""""#, "1:44: rules[0].expr: no expression found");
-    check_expr(r#""rate(x_total[1m])""#, "1:44: rules[0].expr: only an aggregation can be kept");
-    check_expr(r#""topk(3, x)""#, "1:44: rules[0].expr: topk is not an aggregation that can be kept");
-    check_expr(r#""sum(deriv(x[5m]))""#, "1:48: rules[0].expr: deriv() is not a function that can be kept");
+    check_expr(r#""rate(x_total[1m])""#, "1:44: rules[0].expr: only an aggregation can be kept; wrap it in one");
+    check_expr(
+        r#""topk(3, x)""#,
+        "1:44: rules[0].expr: topk is not an aggregation that can be kept; use one of avg, count, group, max, min, sum",
+    );
+    check_expr(
+        r#""sum(deriv(x[5m]))""#,
+        "1:48: rules[0].expr: deriv() is not a function that can be kept under an aggregation; use one of avg_over_time, ",
+    );
     check_expr(r#""sum(x + y)""#, "1:48: rules[0].expr: an aggregation is kept over a selector");
     check_expr(r#""sum(x offset 5m)""#, "1:48: rules[0].expr: a rule's selector has no offset and no @; leave it out");
     check_expr(r#""sum(rate(x_total[1m] @ 0))""#, "1:48: rules[0].expr: a rule's selector has no offset and no @");

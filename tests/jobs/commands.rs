@@ -52,7 +52,7 @@ fn check_points_at_problems() {
     let expected = "c.yaml:1:1: jbos: is not a known key; did you mean `jobs`?\n    | jbos: x\n    | ^\n\
         a.json:2:11: name: \"A\" is not a job name; use 1 to 100 lower case letters, digits and hyphens\n\
         \x20   |   \"name\": \"A\",\n    |           ^\n\
-        a.json:3:11: rules: must not be empty\n    |  \"rules\": []}\n    |           ^\n";
+        a.json:3:11: rules: must not be empty; add one, or more\n    |  \"rules\": []}\n    |           ^\n";
     assert_eq!(err, expected);
 }
 
@@ -113,6 +113,20 @@ fn check_names_what_it_cannot_read() {
     assert_eq!(run(dir.path(), paths(dir.path())).0, 3);
     let (status, _, err) = run(dir.path(), paths(&dir.path().join("absent.json")));
     assert!(status == 3 && err.contains("absent.json"), "{err}");
+}
+
+/// A file of Latin-1 beside a bad one and a good one: all of them are judged.
+#[test]
+fn a_file_that_is_no_text_hides_no_other() {
+    let dir = dir(&[("b.json", "{"), ("c.json", JOB)]);
+    std::fs::write(dir.path().join("a.json"), b"{\n  \"name\": \"\xe4\"}").unwrap();
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!(status, 1);
+    let lines: Vec<&str> = err.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(lines[0], "a.json:2:12: is not UTF-8 from here on; save the file as UTF-8");
+    assert!(lines.len() == 2 && lines[1].starts_with("b.json:1:1: not JSON: EOF"), "{err}");
+    let problems = prefold::node::jobs::load(dir.path()).unwrap_err();
+    assert!(problems.contains("a.json:2:12: ") && problems.contains("b.json:1:1: "), "{problems}");
 }
 
 /// Answers what it is told to, after looking at what it is given.

@@ -29,5 +29,7 @@ pub fn brief(problem: &Problem) -> String {
 pub fn check_problems(problems: &[Problem], expected: &[&str], input: &str) {
     let found: Vec<String> = problems.iter().map(brief).collect();
     let same = found.len() == expected.len() && found.iter().zip(expected).all(|(found, wanted)| found.starts_with(wanted));
+    let idle: Vec<&Problem> = problems.iter().filter(|problem| problem.is_error() && problem.remedy.is_empty()).collect();
+    assert!(idle.is_empty(), "errors that do not say what to do: {idle:?}");
     assert!(same, "{input}\nfound:\n  {}\nexpected:\n  {}", found.join("\n  "), expected.join("\n  "));
 }

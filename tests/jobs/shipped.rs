@@ -12,7 +12,9 @@ use prefold::query::{EvalOptions, instant, range};
 use super::jobs_dir;
 
 fn shipped() -> Vec<Job> {
-    let checked = check_jobs(&job_files(&jobs_dir()).expect("the shipped jobs"), &ReadOptions::default());
+    let files = job_files(&jobs_dir()).expect("the shipped jobs");
+    assert!(files.problems.is_empty(), "{:#?}", files.problems);
+    let checked = check_jobs(&files.jobs, &ReadOptions::default());
     let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{problems:#?}");
     checked.jobs

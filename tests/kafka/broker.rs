@@ -13,16 +13,16 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use super::cluster::{Cluster, admin, patient, shared};
 use super::topics::{append, open, options, payloads, prefix, read, read_on, record, wait};
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
+pub fn create(admin: &AdminClient<DefaultClientContext>, topic: &NewTopic<'_>) {
     let made = runtime().block_on(admin.create_topics([topic], &patient())).unwrap();
     assert!(made[0].is_ok(), "{made:?}");
 }
 
-fn delete(admin: &AdminClient<DefaultClientContext>, topic: &str) {
+pub fn delete(admin: &AdminClient<DefaultClientContext>, topic: &str) {
     let gone = runtime().block_on(admin.delete_topics(&[topic], &patient())).unwrap();
     assert!(gone[0].is_ok(), "{gone:?}");
 }
@@ -119,6 +119,23 @@ fn what_a_paused_broker_does_not_acknowledge_is_answered_with_an_error_that_pass
     assert_eq!((log.stats().append_failures, log.stats().queued_bytes), (1, 0));
     cluster.signal_node(0, "CONT");
     wait("appends to be taken again", || log.append(vec![record(0, "after")]).blocking_recv().unwrap().is_ok());
+}
+
+/// Whoever waits is answered, and nobody waits for what no broker will say.
+#[test]
+fn a_log_whose_brokers_are_gone_is_soon_closed() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let log = open(options(&cluster.brokers(), "t")).unwrap();
+    append(&*log, vec![record(0, "before")]);
+    let reader = log.reader(ReadFrom::Beginning).unwrap();
+    cluster.kill_node(0);
+    let unanswered = log.append(vec![record(0, "after")]);
+    let began = std::time::Instant::now();
+    log.close();
+    assert!(unanswered.blocking_recv().unwrap().is_err());
+    drop((reader, log));
+    // Less than deliveries may take.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Cluster {
         addresses.join(",")
     }
 
+    /// Where Java finds Kafka.
+    pub fn classpath(&self) -> String {
+        format!("{}/*", self.jars.display())
+    }
+
     /// SIGKILL to a node, and gone.
     pub fn kill_node(&mut self, index: usize) {
         self.nodes[index].running = None;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// In the folder's name, so that another version is fetched anew.
-const VERSION: &str = "4.1.0";
+const VERSION: &str = "4.1.0-tools";
 
 /// Maven's repositories fail now and then.
 const ATTEMPTS: usize = 4;

@@ -5,12 +5,18 @@
 
 mod broker;
 mod cluster;
+mod configs;
 mod contract;
+mod groups;
 mod imports;
 mod jars;
 mod partitioned;
+mod partitions;
 mod process;
+mod proxy;
 mod security;
+mod streams;
+mod tables;
 mod topics;
 
 use std::time::Duration;

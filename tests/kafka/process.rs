@@ -178,6 +178,21 @@ async fn requests_are_split_as_far_as_they_can_be() {
     assert_eq!(alone.status, 204, "{alone:?}");
 }
 
+#[tokio::test]
+async fn a_process_whose_brokers_are_gone_ends_when_it_is_told_to() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let home = Home::new(&[("count.json", COUNT_JOB)], &config(&cluster, "t"));
+    let mut running = home.start().await;
+    deliver(&running, &counted("a")).await;
+    cluster.kill_node(0);
+    let began = std::time::Instant::now();
+    running.signal("TERM");
+    assert!(running.ended().await.success());
+    // Less than deliveries may take.
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    println!("ended after {:?}", began.elapsed());
+}
+
 #[test]
 fn brokers_that_cannot_be_are_refused_by_name() {
     let (status, _, err) = finished(&mut prefold(&["run", "--kafka", "127.0.0.1:9092,elsewhere"]));

@@ -1,10 +1,12 @@
 //! Laws: what must hold for any input, tried on many.
 
+mod cluster;
 mod gap;
 mod half_append;
 mod half_final;
 mod joining;
 mod memory_log;
+mod memory_topics;
 mod random;
 mod resume;
 mod served;

@@ -172,8 +172,8 @@ impl Trial {
     }
 }
 
-/// Folds a trial's log; how many grid points were served when they became final, how many not, and what was wrong.
-fn run(trial: &Trial) -> (usize, usize, Vec<String>) {
+/// Folds a trial's log, and judges it.
+fn run(trial: &Trial) -> Judge {
     let catalog = catalog(&[trial.rule()]);
     let entry = catalog.entries().next().unwrap().clone();
     let (id, dir) = (entry.view.id, tempfile::tempdir().unwrap());
@@ -218,7 +218,7 @@ fn run(trial: &Trial) -> (usize, usize, Vec<String>) {
         let Some(state) = store.view(id) else { continue };
         judge.second(trial, second, &state, &ours, &emitted);
     }
-    (judge.served, judge.unserved, judge.wrong)
+    judge
 }
 
 /// The query side: comparisons, and whether what is served is right.
@@ -226,8 +226,8 @@ fn run(trial: &Trial) -> (usize, usize, Vec<String>) {
 struct Judge {
     confirmed: Compared,
     next_comparison: usize,
-    served: usize,
-    unserved: usize,
+    /// Grid points, and whether each was served when it became final.
+    emitted: BTreeMap<i64, bool>,
     wrong: Vec<String>,
 }
 
@@ -255,7 +255,7 @@ impl Judge {
         for t in judged {
             let served = coverage.between(Timestamp(t), Timestamp(t)) == PointState::Served;
             if emitted.contains(&t) {
-                *(if served { &mut self.served } else { &mut self.unserved }) += 1;
+                self.emitted.insert(t, served);
             }
             let (ours, truth) = (&ours[&t].0, trial.truth(t).0);
             if served && *ours != truth {
@@ -272,12 +272,42 @@ fn s3_what_is_served_equals_upstream() {
     let (mut served, mut unserved) = (0, 0);
     for seed in 1..=cases() {
         let trial = Trial::new(&mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
-        let (more_served, more_unserved, wrong) = run(&trial);
-        (served, unserved) = (served + more_served, unserved + more_unserved);
+        let Judge { emitted, wrong, .. } = run(&trial);
+        let more = emitted.values().filter(|served| **served).count();
+        (served, unserved) = (served + more, unserved + emitted.len() - more);
         assert!(wrong.is_empty(), "trial {seed}: {} wrong, the first {}", wrong.len(), wrong[0]);
     }
     println!("{served} grid points served, {unserved} left to upstream");
     assert!(served > unserved / 2, "{served} served, {unserved} left to upstream");
+}
+
+/// Twice the lookback, so that its series are taken for gone while upstream still has them; then it is back, with what it
+/// kept meanwhile or without it, alone or beside one that was there all the time. The newest grid points are served before,
+/// none is served wrongly meanwhile, and all are served again a few minutes later.
+#[test]
+fn s3_a_sender_cut_off_for_longer_than_the_lookback_comes_back() {
+    let (from, to) = (BEGIN_MS + 900_000, BEGIN_MS + 1_500_000);
+    for (seed, (window_ms, is_maximum)) in [(60_000, false), (60_000, true), (300_000, false)].into_iter().enumerate() {
+        for (fault, is_alone) in
+            [Fault::Stall(from, to), Fault::Loss(from, to)].into_iter().flat_map(|f| [(f, true), (f, false)])
+        {
+            let mut trial = Trial { series: Vec::new(), samples: Vec::new(), window_ms, step_ms: 15_000, is_maximum };
+            let mut random = Random(seed as u64 * 2 + 1);
+            for (sender, fault) in [(0, fault), (1, Fault::None)].into_iter().take(if is_alone { 1 } else { 2 }) {
+                (0..3).for_each(|_| trial.one_series(&mut random, sender, 15_000, fault, (BEGIN_MS, END_MS), 0));
+            }
+            trial.samples.sort_by_key(|sample| sample.t);
+            let Judge { emitted, wrong, .. } = run(&trial);
+            let case = format!("{fault:?}, alone {is_alone}, maximum {is_maximum}, window {window_ms}");
+            assert!(wrong.is_empty(), "{case}: {} wrong, the first {}", wrong.len(), wrong[0]);
+            let served = |from: i64, to: i64| -> Vec<bool> { emitted.range(from..to).map(|(_, served)| *served).collect() };
+            let all = |served: &[bool]| served.len() > 5 && served.iter().all(|served| *served);
+            assert!(all(&served(from - 120_000, from - 30_000)), "{case}: not served before");
+            let meanwhile = served(from + 60_000, to);
+            assert!(meanwhile.len() > 30 && !meanwhile.contains(&true), "{case}: served while it was cut off");
+            assert!(all(&served(to + window_ms + 180_000, END_MS)), "{case}: not served again: {:?}", served(to, END_MS));
+        }
+    }
 }
 
 /// PREFOLD_LAW_CASES for longer runs.

@@ -1,7 +1,11 @@
 //! The commands from outside: options, what is printed where, exit status.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use super::processes::{COUNT_JOB, COUNT_QUERY, Home, finished, prefold};
 
@@ -16,7 +20,10 @@ fn shipped_jobs() -> PathBuf {
 fn help_names_every_option() {
     let common = ["--help", "--log-format", "--log-level"];
     for (command, options) in [
-        ("run", &["--config", "--jobs", "--data-dir", "--listen", "--upstream", "--threads"][..]),
+        ("run", &["--config", "--jobs", "--data-dir", "--listen", "--upstream", "--threads", "--kafka"][..]),
+        ("gateway", &["--config", "--data-dir", "--listen", "--kafka", "prefold gateway --kafka kafka-1:9092"]),
+        ("worker", &["--config", "--data-dir", "--listen", "--kafka", "--jobs", "--threads", "--force", "PREFOLD_KAFKA"]),
+        ("query", &["--config", "--data-dir", "--listen", "--kafka", "--upstream", "PREFOLD_UPSTREAM"]),
         ("check", &["PATHS", "--schema", "--plan"]),
         ("test", &["PATHS"]),
         ("explain", &["QUERY", "--jobs", "--server", "--start", "--end", "--step", "--time", "--json"]),
@@ -33,6 +40,43 @@ fn help_names_every_option() {
     }
     let (status, version, _) = finished(&mut prefold(&["--version"]));
     assert_eq!((status, version.trim_end()), (0, concat!("prefold ", env!("CARGO_PKG_VERSION"))));
+}
+
+/// A role is joined to the others by Kafka, and takes what it can use.
+#[test]
+fn roles_say_what_they_cannot_do_without_and_what_they_have_no_use_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("embedded.yaml"), "listen: 127.0.0.1:0\n").unwrap();
+    let run = |arguments: &[&str]| finished(prefold(arguments).current_dir(dir.path()));
+    for role in ["gateway", "worker", "query"] {
+        for arguments in [&[role][..], &[role, "--config", "embedded.yaml"]] {
+            let (status, stdout, stderr) = run(arguments);
+            assert_eq!((status, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{stderr}");
+            for words in
+                [&format!("prefold {role}: "), "--kafka HOST:PORT", "PREFOLD_KAFKA", "log.kafka.brokers", "prefold run"]
+            {
+                assert!(stderr.contains(words), "{words}: {stderr}");
+            }
+        }
+    }
+    for (role, option) in [
+        ("gateway", "--jobs"),
+        ("gateway", "--upstream"),
+        ("gateway", "--threads"),
+        ("worker", "--upstream"),
+        ("query", "--jobs"),
+        ("query", "--threads"),
+        ("query", "--force"),
+        ("run", "--force"),
+    ] {
+        let (status, _, stderr) = run(&[role, option, "x"]);
+        assert!(status == 2 && stderr.contains(&format!("unexpected argument '{option}'")), "{role} {option}: {stderr}");
+    }
+    let (status, _, stderr) = run(&["gateway", "--kafka", "127.0.0.1:1,elsewhere"]);
+    assert!(status == 2 && stderr.contains("prefold gateway: --kafka: \"elsewhere\" is not the address"), "{stderr}");
+    let (status, _, stderr) = run(&["worker", "--kafka", "127.0.0.1:1", "--listen", "9480"]);
+    assert!(status == 2 && stderr.contains("prefold worker: --listen: "), "{stderr}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
 }
 
 #[test]
@@ -118,7 +162,7 @@ fn check_says_what_is_wrong_and_where() {
     assert!(status == 3 && stderr.contains("absent.json"), "{stderr}");
     assert_eq!(check(&[]).0, 2);
     let (status, schema, _) = check(&["--schema"]);
-    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
     assert!(status == 0 && schema["properties"]["rules"].is_object());
 }
 
@@ -166,14 +210,14 @@ async fn explain_names_the_view_or_the_reason() {
         let (found, stdout, stderr) = explain(query, &["--jobs", &jobs, "--json"]);
         assert_eq!(found, status, "{query}: {stdout}{stderr}");
         assert_eq!(stdout.lines().count(), 1, "{stdout}");
-        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let json: Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(json["whole"], whole, "{query}: {json}");
         assert_eq!(json["refusals"][0]["slug"].as_str().unwrap_or_default(), slug, "{query}: {json}");
         let (found, stdout, _) = explain(query, &["--jobs", &jobs]);
         assert!(found == status && stdout.contains(query), "{stdout}");
         let (found, asked, stderr) = explain(query, &["--server", &server, "--json", "--time", "0"]);
         assert_eq!(found, status, "the same question to a server: {asked}{stderr}");
-        let asked: serde_json::Value = serde_json::from_str(&asked).unwrap();
+        let asked: Value = serde_json::from_str(&asked).unwrap();
         let asked = asked.get("data").unwrap_or(&asked);
         assert_eq!(asked["whole"], whole, "{query}: {asked}");
     }
@@ -202,11 +246,76 @@ fn the_demo_is_equal_and_one_line_of_json() {
     let mut command = prefold(&["demo", "--series", "1000", "--minutes", "2", "--json"]);
     let (status, stdout, stderr) = finished(command.current_dir(dir.path()));
     assert_eq!((status, stdout.lines().count()), (0, 1), "{stdout}{stderr}");
-    let outcome: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let outcome: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(outcome["equal"], true, "{outcome}");
     assert!(outcome["points"].as_u64().unwrap() > 0 && outcome["raw"]["samples"].as_u64().unwrap() > 1000, "{outcome}");
     assert!(outcome["raw"]["series"].as_u64() > outcome["preaggregated"]["series"].as_u64(), "{outcome}");
     assert!(outcome["speedup"].is_number());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the demo leaves nothing behind");
     assert_eq!(finished(&mut prefold(&["demo", "--series", "1"])).0, 2);
+}
+
+/// The table and the charts that people see.
+#[test]
+fn the_demo_shows_both_answers_side_by_side() {
+    let dir = tempfile::tempdir().unwrap();
+    let (status, stdout, stderr) =
+        finished(prefold(&["demo", "--series", "1000", "--minutes", "2"]).current_dir(dir.path()));
+    assert_eq!(status, 0, "{stdout}{stderr}");
+    let lines: Vec<&str> = stdout.lines().filter(|line| !line.is_empty()).collect();
+    let [query, over, head, raw, preaggregated, faster, how, charts @ ..] = lines.as_slice() else { panic!("{stdout}") };
+    assert!(query.starts_with("histogram_quantile(0.99, sum by (le, method, code) (rate("), "{query}");
+    assert_eq!(*over, "over 2 minutes, every 30s, of 1000 series");
+    let columns = ["series read", "samples read", "seconds"].map(|name| head.find(name).unwrap_or_else(|| panic!("{head}")));
+    let cost = |line: &str, name: &str| -> Vec<f64> {
+        let rest = line.strip_prefix(name).unwrap_or_else(|| panic!("{line}"));
+        let numbers: Vec<f64> = rest.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        assert_eq!((numbers.len(), line.chars().count() > columns[2]), (3, true), "a number under each column: {line}");
+        numbers
+    };
+    let (raw, preaggregated) = (cost(raw, "raw"), cost(preaggregated, "pre-aggregated"));
+    assert!(raw[0] > preaggregated[0] && raw[1] > preaggregated[1] && preaggregated[0] > 0.0, "{stdout}");
+    assert!(faster.contains("x faster, ") && faster.ends_with(" points, every value is equal"), "{faster}");
+    assert!(how.starts_with("(raw: once"), "{how}");
+    assert_eq!(charts.len(), 5, "{stdout}");
+    for line in charts {
+        let (chart, labels) = line.split_once("  ").unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(chart.chars().count(), 5, "a block for each step: {line}");
+        let flat = chart == "▄▄▄▄▄";
+        assert!(flat || (chart.contains('▁') && chart.contains('█')), "{line}");
+        assert!(labels.starts_with("{code=") && labels.contains("method="), "{line}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the demo leaves nothing behind");
+}
+
+#[test]
+fn logs_are_lines_of_json_where_that_is_asked() {
+    let home = Home::new(&[("count.json", COUNT_JOB)], "");
+    let mut command = home.command();
+    let mut child = command.args(["--log-format", "json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut logged = Vec::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        if line["fields"]["message"].as_str().is_some_and(|text| text.starts_with("prefold runs")) {
+            let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
+            assert!(told.success());
+        }
+        logged.push(line);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{logged:?}");
+    for line in &logged {
+        let time = line["timestamp"].as_str().unwrap_or_default();
+        assert!(prefold::model::time::parse_instant(time).is_ok(), "{line}");
+        assert!(line["level"].is_string() && line["target"].as_str().unwrap().starts_with("prefold"), "{line}");
+    }
+    let said = |message: &str| {
+        let is = |line: &&Value| line["fields"]["message"].as_str().is_some_and(|text| text.starts_with(message));
+        logged.iter().find(is).unwrap_or_else(|| panic!("{message} is not said: {logged:?}"))
+    };
+    let runs = said("prefold runs");
+    assert_eq!((&runs["level"], &runs["fields"]["views"]), (&Value::from("INFO"), &Value::from(1)));
+    said("stopped");
+    let (status, _, stderr) = finished(&mut prefold(&["--log-format", "xml", "check", "."]));
+    assert!(status == 2 && stderr.contains("[possible values: text, json]"), "{stderr}");
 }

@@ -152,8 +152,7 @@ async fn changed_files_are_read_and_bad_ones_change_nothing() {
     .await;
     assert_eq!(running.views().await.len(), 1);
     home.put_job("other.json", OTHER_JOB);
-    until("it to be told again", async || (running.logs().matches("jobs were not changed").count() >= 2).then_some(()))
-        .await;
+    until("it to be told again", async || (running.logs().matches("nothing was changed").count() >= 2).then_some(())).await;
     assert_eq!(running.views().await.len(), 1, "a good file beside a bad one");
     std::fs::remove_file(home.jobs().join("bad.json")).unwrap();
     caught_up(&running, at).await;
@@ -205,7 +204,7 @@ async fn a_hangup_reads_the_jobs_again() {
     assert_eq!(running.results(OTHER_QUERY, at, at, 1000).await[r#"{"g":"old"}"#][&at], "18");
     home.put_job("bad.json", BAD_JOB);
     running.signal("HUP");
-    until("the bad file to be told", async || running.logs().contains("jobs were not changed").then_some(())).await;
+    until("the bad file to be told", async || running.logs().contains("nothing was changed").then_some(())).await;
     assert_eq!(running.views().await.len(), 1);
     assert!(running.is_alive());
 }

@@ -269,6 +269,26 @@ async fn the_good_part_of_a_bad_request_is_in_the_results() {
     assert_eq!(results[r#"{"g":"mixed"}"#][&at], "10", "{results:?}");
 }
 
+/// The first value of a series and time stays; another one is counted, the same once more is not.
+#[tokio::test]
+async fn a_second_value_of_one_time_is_counted_and_not_taken() {
+    const SUM_QUERY: &str = "sum by (g) (sum_over_time(c_total[10s]))";
+    let job = format!(r#"{{"name":"sum","rules":[{{"expr":"{SUM_QUERY}","step":"1s","max_delay":"2s"}}]}}"#);
+    let home = Home::new(&[("sum.json", &job)], "");
+    let running = home.start().await;
+    // What comes before a view's first grid point is told of none.
+    running.final_to(1, now_ms()).await;
+    let t = now_ms();
+    for value in [3.0, 5.0, 3.0, 7.0] {
+        let series = [(labels(&[("__name__", "c_total"), ("g", "twice")]), vec![sample(t, value)])];
+        assert_eq!(running.write(&series).await.status, 204);
+    }
+    let at = (t / 1000 + 2) * 1000;
+    running.final_to(1, at).await;
+    assert_eq!(running.results(SUM_QUERY, at, at, 1000).await[r#"{"g":"twice"}"#][&at], "3");
+    assert_eq!(running.metric(r#"prefold_samples_conflicting_total{job="sum",rule="0"}"#).await, 2.0);
+}
+
 #[tokio::test]
 async fn requests_without_series_are_taken() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "");

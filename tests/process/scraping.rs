@@ -27,6 +27,11 @@ async fn targets_that_are_gone_end_and_others_go_on() {
     let newest = async || running.views().await[0]["final_to_ms"].as_i64();
     until("both to be scraped", async || (jobs_at(newest().await?).await? == ["goes", "stays"]).then_some(())).await;
     assert!(running.get("/prefold/").await.text.contains("http://127.0.0.1:1/metrics is down"), "the page tells of it");
+    let failed = async |job: &str, reason: &str| {
+        running.metric(&format!("prefold_scrapes_failed_total{{job=\"{job}\",reason=\"{reason}\"}}")).await
+    };
+    assert!(failed("stays", "connect").await > 0.0 && failed("goes", "connect").await > 0.0, "and so do the metrics");
+    assert_eq!(failed("stays", "timeout").await, 0.0);
     // A bad file changes nothing.
     std::fs::write(home.path().join("config.yaml"), "scrape_configs: [{ job_name: stays, relabel_configs: [] }]\n").unwrap();
     running.signal("HUP");
@@ -37,5 +42,7 @@ async fn targets_that_are_gone_end_and_others_go_on() {
     // Long before the lookback would let go of it: this does not wait that long.
     until("one to be gone", async || (jobs_at(newest().await?).await? == ["stays"]).then_some(())).await;
     assert_eq!(running.metric("prefold_reload_success").await, 1.0);
+    assert!(failed("stays", "connect").await > 0.0);
+    assert_eq!(failed("goes", "connect").await, 0.0, "what is not scraped any more is not listed");
     assert!(running.is_alive());
 }

@@ -1,7 +1,8 @@
 //! What is upstream's to answer goes there as it came: odd parameters, doubters' requests, other read paths, what is larger
 //! than a query may be here.
 
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
 use prefold::model::SpanReason;
 use prefold::proxy::ProxyOptions;
 use prefold::query::QueryLimits;
@@ -82,6 +83,25 @@ async fn other_read_paths_are_forwarded_and_nothing_else_is() {
     for path in ["/api/v1/admin/tsdb/snapshot", "/api/v1/otlp/v1/metrics", "/api/v1/status/../admin/tsdb/snapshot"] {
         assert_eq!((world.get(path, &[]).await.status, asked(&world)), (404, vec![]), "{path}");
     }
+}
+
+/// Remote read is a read path whose question is no form.
+#[tokio::test]
+async fn remote_read_is_forwarded_byte_for_byte() {
+    let world = world(&["/api/v1/read"], options()).await;
+    let body = Bytes::from_static(b"\x07\x18&=%\xff\x00 no text");
+    let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
+    let answer = world.ask(Method::POST, "/api/v1/read", &headers, body.clone()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let questions = world.upstream.as_ref().unwrap().take_questions();
+    assert_eq!((questions.len(), questions[0].path.as_str(), &questions[0].body), (1, "/api/v1/read", &body));
+    for header in headers {
+        let (name, value) = (header.0.to_owned(), header.1.to_owned());
+        assert!(questions[0].headers.contains(&(name, value)), "{:?}", questions[0].headers);
+    }
+    let alone = World::new(named("rec"), samples(), None, options());
+    let answer = alone.ask(Method::POST, "/api/v1/read", &headers, body).await;
+    assert!(answer.status == 404 && answer.body["error"].as_str().unwrap().contains("set upstream.url"), "{answer:?}");
 }
 
 /// Our limits are no answer where there is somebody else to ask.

@@ -69,6 +69,7 @@ async fn a_comparison_of_nothing_with_nothing_vouches_for_nothing() {
         assert!((4..=24).contains(&asked), "asked {asked} questions in three hours");
         let nothing = record(&world, "s");
         assert_eq!((nothing.equal, nothing.unequal, nothing.failed), (0, 0, 0));
+        assert!(nothing.nothing >= 2, "{nothing:?}");
         assert!(nothing.last_difference.unwrap().contains("no series has a value"));
         assert_eq!(world.range(QUERY, (870, 900, 30), &[]).await.header("x-prefold-answer"), "forwarded");
         world.emit("s", 12_180);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,7 @@ pub struct Question {
     /// `time`, or `start..end`, in milliseconds.
     pub times: (i64, i64),
     pub headers: Vec<(String, String)>,
+    pub body: Bytes,
 }
 
 /// What it does beside answering.
@@ -119,6 +120,7 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
         query: query.clone(),
         times: (times.0.0, times.1.0),
         headers: headers(&head.headers),
+        body: body.clone(),
     });
     if behaviour.fails.load(Ordering::Relaxed) {
         return json::error(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the made-up upstream fails");

@@ -35,6 +35,11 @@ impl SourceFile {
         self.code.lines().enumerate().map(|(number, line)| (number + 1, line))
     }
 
+    /// As [`SourceFile::code`], up to the tests at the file's end.
+    pub fn code_without_tests(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code().take_while(|(_, line)| *line != "mod tests {")
+    }
+
     /// `super::super::x` that ends at the crate's root would go around the import table.
     pub fn climbs_to_the_root(&self) -> Vec<String> {
         let module = self.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::Limits;
 use super::families::MetricKind;
 use super::line::{Line, UnknownEscapes, quote};
 use super::number::{canonical_float, parse_float};
+use super::{Limits, Refused};
 use crate::model::METRIC_NAME;
 
 /// A name and its value.
@@ -27,12 +27,12 @@ pub const TEXT: Syntax = Syntax { blanks: true, commas_loose: true, unknown_esca
 pub const OPENMETRICS: Syntax = Syntax { blanks: false, commas_loose: false, unknown_escapes: UnknownEscapes::Kept };
 
 /// Reads a series, `name{a="b"}` or `{"name",a="b"}`, into `out`, `__name__` first.
-pub fn series<'b>(line: &mut Line<'b>, syntax: &Syntax, limits: &Limits, out: &mut Vec<Pair<'b>>) -> Result<(), String> {
+pub fn series<'b>(line: &mut Line<'b>, syntax: &Syntax, limits: &Limits, out: &mut Vec<Pair<'b>>) -> Result<(), Refused> {
     out.clear();
     let name = line.metric_name();
     out.push((Cow::Borrowed(METRIC_NAME), Cow::Borrowed(name)));
     if name.is_empty() && line.peek() != Some(b'{') {
-        return Err(format!("expected a metric name, found {}", line.found()));
+        return Err(format!("expected a metric name, found {}", line.found()).into());
     }
     let mut after_name = *line;
     skip_blanks(&mut after_name, syntax);
@@ -41,12 +41,12 @@ pub fn series<'b>(line: &mut Line<'b>, syntax: &Syntax, limits: &Limits, out: &m
         let quoted_name = braces(line, syntax, limits, out)?;
         match (quoted_name, name.is_empty()) {
             (Some(quoted), true) => out[0].1 = quoted,
-            (Some(_), false) => return Err("the metric has two names".to_owned()),
-            (None, true) => return Err("the metric has no name".to_owned()),
+            (Some(_), false) => return Err("the metric has two names".to_owned().into()),
+            (None, true) => return Err("the metric has no name".to_owned().into()),
             (None, false) => {}
         }
     } else if !matches!(line.peek(), None | Some(b' ' | b'\t')) {
-        return Err(format!("expected a value after the metric name, found {}", line.found()));
+        return Err(format!("expected a value after the metric name, found {}", line.found()).into());
     }
     check(out, limits)
 }
@@ -70,13 +70,13 @@ pub fn write_bound(kind: Option<MetricKind>, labels: &mut [Pair<'_>]) {
 }
 
 /// Reads an exemplar's labels, `{a="b"}`, and returns how many characters they have together.
-pub fn exemplar_characters(line: &mut Line<'_>, syntax: &Syntax, limits: &Limits) -> Result<usize, String> {
+pub fn exemplar_characters(line: &mut Line<'_>, syntax: &Syntax, limits: &Limits) -> Result<usize, Refused> {
     if !line.eat(b'{') {
-        return Err(format!("expected the labels of an exemplar, found {}", line.found()));
+        return Err(format!("expected the labels of an exemplar, found {}", line.found()).into());
     }
     let mut labels = Vec::new();
     if braces(line, syntax, limits, &mut labels)?.is_some() {
-        return Err("an exemplar has labels only, no name".to_owned());
+        return Err("an exemplar has labels only, no name".to_owned().into());
     }
     Ok(labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum())
 }
@@ -87,7 +87,7 @@ fn braces<'b>(
     syntax: &Syntax,
     limits: &Limits,
     out: &mut Vec<Pair<'b>>,
-) -> Result<Option<Cow<'b, str>>, String> {
+) -> Result<Option<Cow<'b, str>>, Refused> {
     let mut metric = None;
     skip_blanks(line, syntax);
     if line.eat(b'}') {
@@ -97,10 +97,10 @@ fn braces<'b>(
         match label(line, syntax)? {
             (name, Some(value)) => out.push((name, value)),
             (name, None) if metric.is_none() => metric = Some(name),
-            _ => return Err("the metric has two names".to_owned()),
+            _ => return Err("the metric has two names".to_owned().into()),
         }
         if out.len() > limits.labels_per_sample_max {
-            return Err(format!("more than {} labels", limits.labels_per_sample_max));
+            return Err(Refused::beyond_limits(format!("more than {} labels", limits.labels_per_sample_max)));
         }
         skip_blanks(line, syntax);
         let comma = line.eat(b',');
@@ -111,7 +111,7 @@ fn braces<'b>(
         let letter = line.peek().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         let label_may_follow = comma || (syntax.commas_loose && letter);
         if !label_may_follow {
-            return Err(format!("expected a comma or a closing brace, found {}", line.found()));
+            return Err(format!("expected a comma or a closing brace, found {}", line.found()).into());
         }
     }
 }
@@ -143,21 +143,18 @@ fn skip_blanks(line: &mut Line<'_>, syntax: &Syntax) {
 }
 
 /// Names once each, and within the limits.
-fn check(labels: &[Pair<'_>], limits: &Limits) -> Result<(), String> {
+fn check(labels: &[Pair<'_>], limits: &Limits) -> Result<(), Refused> {
     for (at, (name, value)) in labels.iter().enumerate() {
         if labels[..at].iter().any(|(earlier, _)| earlier == name) {
-            return Err(format!("label {} stands twice", quote(name.as_bytes())));
+            return Err(format!("label {} stands twice", quote(name.as_bytes())).into());
         }
         if name.len() > limits.label_name_bytes_max {
-            return Err(format!(
-                "label name {} is longer than {} bytes",
-                quote(name.as_bytes()),
-                limits.label_name_bytes_max
-            ));
+            let (name, most) = (quote(name.as_bytes()), limits.label_name_bytes_max);
+            return Err(Refused::beyond_limits(format!("label name {name} is longer than {most} bytes")));
         }
         if value.len() > limits.label_value_bytes_max {
             let (name, most) = (quote(name.as_bytes()), limits.label_value_bytes_max);
-            return Err(format!("the value of label {name} is longer than {most} bytes"));
+            return Err(Refused::beyond_limits(format!("the value of label {name} is longer than {most} bytes")));
         }
     }
     Ok(())

@@ -103,6 +103,34 @@ pub struct ExpositionError {
     /// From 1.
     pub line: u32,
     pub reason: String,
+    /// Whether the body may be well written, and holds more than [`Limits`] allow.
+    pub beyond_limits: bool,
+}
+
+impl ExpositionError {
+    fn new(line: u32, refused: impl Into<Refused>) -> ExpositionError {
+        let Refused { reason, beyond_limits } = refused.into();
+        ExpositionError { line, reason, beyond_limits }
+    }
+}
+
+/// Why a line was refused: it is against the format, unless it is said to be beyond the limits.
+#[derive(Debug)]
+struct Refused {
+    reason: String,
+    beyond_limits: bool,
+}
+
+impl Refused {
+    fn beyond_limits(reason: String) -> Refused {
+        Refused { reason, beyond_limits: true }
+    }
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Refused {
+        Refused { reason, beyond_limits: false }
+    }
 }
 
 impl fmt::Display for ExpositionError {
@@ -230,6 +258,8 @@ mod tests {
             ("a 1\nb 3.14", Limits { body_is_whole: false, ..all }, "line 2: the body ends within a line"),
         ] {
             assert_eq!(shown(Format::PrometheusText, body, &limits), Err(reason.to_owned()));
+            let error = parse(body.as_bytes(), Format::PrometheusText, &limits, &mut |_| ()).unwrap_err();
+            assert_eq!(error.beyond_limits, limits.body_is_whole, "{error}");
         }
         assert!(shown(Format::PrometheusText, "a{b=\"\",c=\"\"} 1\na 1", &all).is_ok());
     }

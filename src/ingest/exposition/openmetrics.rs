@@ -5,7 +5,7 @@ use super::labels::{self, Pair};
 use super::line::{Line, UnknownEscapes, quote};
 use super::number::{milliseconds, parse_float, parse_seconds};
 use super::openmetrics_families::{Judged, Rules, check_type, check_unit};
-use super::{ExpositionError, Limits, ParsedSample, Summary};
+use super::{ExpositionError, Limits, ParsedSample, Refused, Summary};
 use crate::model::Timestamp;
 
 /// The most characters that an exemplar's labels may have together.
@@ -18,21 +18,21 @@ pub fn parse(body: &[u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_
     let mut number = 0u32;
     loop {
         number = number.saturating_add(1);
-        let at = |reason| ExpositionError { line: number, reason };
+        let at = |refused: Refused| ExpositionError::new(number, refused);
         if rest.is_empty() {
-            return Err(at("the body does not end with # EOF".to_owned()));
+            return Err(at("the body does not end with # EOF".to_owned().into()));
         }
         let end = rest.iter().position(|byte| *byte == b'\n');
         let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
         if line == b"# EOF" {
-            reader.rules.end().map_err(at)?;
+            reader.rules.end().map_err(|reason| at(reason.into()))?;
             break;
         }
         reader.line(line, limits, visit).map_err(at)?;
     }
     if !rest.is_empty() {
-        return Err(ExpositionError { line: number + 1, reason: format!("unexpected text after # EOF: {}", quote(rest)) });
+        return Err(ExpositionError::new(number + 1, format!("unexpected text after # EOF: {}", quote(rest))));
     }
     Ok(reader.families.into_summary(reader.samples, reader.exemplars, limits))
 }
@@ -48,11 +48,11 @@ struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
-    fn line(&mut self, line: &'b [u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<(), String> {
+    fn line(&mut self, line: &'b [u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<(), Refused> {
         let mut line = Line::new(line);
         match line.peek() {
-            None => Err("a blank line".to_owned()),
-            Some(b'#') => self.metadata(&mut line),
+            None => Err("a blank line".to_owned().into()),
+            Some(b'#') => Ok(self.metadata(&mut line)?),
             Some(_) => self.sample(&mut line, limits, visit),
         }
     }
@@ -94,7 +94,7 @@ impl<'b> Reader<'b> {
         line: &mut Line<'b>,
         limits: &Limits,
         visit: &mut dyn FnMut(ParsedSample<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         labels::series(line, &labels::OPENMETRICS, limits, &mut self.labels)?;
         let value = parse_float(word(line, "a value")?)?;
         let mut timestamp = None;
@@ -110,7 +110,7 @@ impl<'b> Reader<'b> {
         self.samples += 1;
         self.exemplars += u64::from(exemplar);
         if self.samples > limits.samples_max {
-            return Err(format!("more than {} samples", limits.samples_max));
+            return Err(Refused::beyond_limits(format!("more than {} samples", limits.samples_max)));
         }
         let timestamp = timestamp.map(|seconds| Timestamp(milliseconds(seconds)));
         visit(ParsedSample { labels: &self.labels, value, timestamp, exemplar });
@@ -127,20 +127,21 @@ fn word<'b>(line: &mut Line<'b>, what: &str) -> Result<&'b [u8], String> {
 }
 
 /// ` # {labels} value [timestamp]`, to the end of the line.
-fn read_exemplar(line: &mut Line<'_>, limits: &Limits) -> Result<(), String> {
+fn read_exemplar(line: &mut Line<'_>, limits: &Limits) -> Result<(), Refused> {
     if !line.eat_text(b" # ") {
-        return Err(format!("expected the end of the line or an exemplar, found {}", line.found()));
+        return Err(format!("expected the end of the line or an exemplar, found {}", line.found()).into());
     }
     let characters = labels::exemplar_characters(line, &labels::OPENMETRICS, limits)?;
     if characters > EXEMPLAR_CHARACTERS_MAX {
-        return Err(format!("an exemplar's labels have {characters} characters, more than {EXEMPLAR_CHARACTERS_MAX}"));
+        let most = EXEMPLAR_CHARACTERS_MAX;
+        return Err(format!("an exemplar's labels have {characters} characters, more than {most}").into());
     }
     parse_float(word(line, "the exemplar's value")?).map_err(|reason| format!("exemplar: {reason}"))?;
     if !line.at_end() {
         parse_seconds(word(line, "the exemplar's timestamp")?).map_err(|reason| format!("exemplar: {reason}"))?;
     }
     if !line.at_end() {
-        return Err(format!("expected the end of the line after the exemplar, found {}", line.found()));
+        return Err(format!("expected the end of the line after the exemplar, found {}", line.found()).into());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::families::{Belongs, Families, MetricKind, described_name, help_text};
 use super::labels::{self, Pair};
 use super::line::{Line, UnknownEscapes, quote};
 use super::number::{parse_float, parse_milliseconds};
-use super::{ExpositionError, Limits, ParsedSample, Summary};
+use super::{ExpositionError, Limits, ParsedSample, Refused, Summary};
 use crate::model::Timestamp;
 
 /// Exporters on Windows that serve a file put it before the first line.
@@ -24,9 +24,9 @@ pub fn parse(body: &[u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_
         let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         rest = end.and_then(|end| rest.get(end + 1..)).unwrap_or_default();
         if end.is_none() && !limits.body_is_whole {
-            return Err(ExpositionError { line: number, reason: "the body ends within a line".to_owned() });
+            return Err(ExpositionError::new(number, "the body ends within a line".to_owned()));
         }
-        reader.line(line, limits, visit).map_err(|reason| ExpositionError { line: number, reason })?;
+        reader.line(line, limits, visit).map_err(|refused| ExpositionError::new(number, refused))?;
     }
     Ok(reader.families.into_summary(reader.samples, 0, limits))
 }
@@ -39,12 +39,12 @@ struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
-    fn line(&mut self, line: &'b [u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<(), String> {
+    fn line(&mut self, line: &'b [u8], limits: &Limits, visit: &mut dyn FnMut(ParsedSample<'_>)) -> Result<(), Refused> {
         let mut line = Line::new(line);
         line.skip_blanks();
         match line.peek() {
             None => Ok(()),
-            Some(b'#') => self.comment(&mut line),
+            Some(b'#') => Ok(self.comment(&mut line)?),
             Some(_) => self.sample(&mut line, limits, visit),
         }
     }
@@ -106,7 +106,7 @@ impl<'b> Reader<'b> {
         line: &mut Line<'b>,
         limits: &Limits,
         visit: &mut dyn FnMut(ParsedSample<'_>),
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         labels::series(line, &labels::TEXT, limits, &mut self.labels)?;
         line.skip_blanks();
         let value = parse_float(line.take_while(|byte| byte != b' ' && byte != b'\t'))?;
@@ -115,13 +115,13 @@ impl<'b> Reader<'b> {
         let timestamp = if token.is_empty() { None } else { Some(Timestamp(parse_milliseconds(token)?)) };
         line.skip_blanks();
         if !line.at_end() {
-            return Err(format!("expected the end of the line after the timestamp, found {}", line.found()));
+            return Err(format!("expected the end of the line after the timestamp, found {}", line.found()).into());
         }
         self.check_kind()?;
         labels::write_bound(self.families.newest_kind, &mut self.labels);
         self.samples += 1;
         if self.samples > limits.samples_max {
-            return Err(format!("more than {} samples", limits.samples_max));
+            return Err(Refused::beyond_limits(format!("more than {} samples", limits.samples_max)));
         }
         visit(ParsedSample { labels: &self.labels, value, timestamp, exemplar: false });
         Ok(())

@@ -290,6 +290,7 @@ mod tests {
 - job_name: slow
   scrape_interval: 5s
   body_size_limit: 1000
+  fallback_scrape_protocol: OpenMetricsText1.0.0
 ";
         let configs: Vec<ScrapeConfig> = serde_saphyr::from_str(text).unwrap();
         let node = &configs[0];
@@ -297,6 +298,15 @@ mod tests {
         assert_eq!((node.honor_labels, node.honor_timestamps, node.sample_limit), (true, false, 1000));
         assert_eq!((node.scheme, node.metrics_path.as_str()), (Scheme::Https, "/metrics"));
         assert_eq!((configs[1].timeout_ms, configs[1].body_bytes_max), (5_000, 1000));
+        assert_eq!((node.fallback, configs[1].fallback), (None, Some(Format::OpenMetrics)));
+        for (name, format) in [
+            ("PrometheusText0.0.4", Format::PrometheusText),
+            ("PrometheusText1.0.0", Format::PrometheusText),
+            ("OpenMetricsText0.0.1", Format::OpenMetrics),
+        ] {
+            let text = format!("{{ job_name: a, fallback_scrape_protocol: {name} }}");
+            assert_eq!(serde_saphyr::from_str::<ScrapeConfig>(&text).unwrap().fallback, Some(format), "{name}");
+        }
         let json = r#"{"job_name": "node", "static_configs": [{"targets": ["a:1"]}]}"#;
         let read: ScrapeConfig = serde_json::from_str(json).unwrap();
         assert_eq!(read, ScrapeConfig::of_targets("node", vec!["a:1".to_owned()]));
@@ -320,6 +330,7 @@ mod tests {
         refused("body_size_limit: 5 MB", "not a valid size");
         refused("body_size_limit: -1", "size");
         refused("scheme: ftp", "ftp");
+        refused("fallback_scrape_protocol: PrometheusProto", "is not read here: use PrometheusText0.0.4");
         refused("static_configs: [{ targets: ['http://a:1/x'] }]", "host:port");
         refused("static_configs: [{ targets: ['a:1'], labels: { __scheme__: https } }]", "__scheme__");
         refused("static_configs: [{ targets: ['a:1'], labels: { a-b: c } }]", "a-b");

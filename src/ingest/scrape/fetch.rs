@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, USER_AGENT};
 use reqwest::{Client, Response, Version};
 
+use super::failure::{FailureReason, ScrapeFailure};
 use super::target::Target;
 use crate::ingest::exposition::Format;
 
@@ -26,28 +27,33 @@ pub struct Fetched {
 /// Asks a target within its timeout. The client brings TLS, redirects and gzip.
 ///
 /// # Errors
-/// What went wrong, for the status page and the log.
-pub async fn fetch(client: &Client, target: &Target) -> Result<Fetched, String> {
+/// What went wrong.
+pub async fn fetch(client: &Client, target: &Target) -> Result<Fetched, ScrapeFailure> {
     let timeout_ms = target.config.timeout_ms;
     let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
     match tokio::time::timeout(timeout, exchange(client, target)).await {
         Ok(result) => result,
-        Err(_) => Err(format!("no whole answer within the scrape_timeout of {} s", timeout_ms as f64 / 1000.0)),
+        Err(_) => {
+            let text = format!("no whole answer within the scrape_timeout of {} s", timeout_ms as f64 / 1000.0);
+            Err(ScrapeFailure::new(FailureReason::Timeout, text))
+        }
     }
 }
 
-async fn exchange(client: &Client, target: &Target) -> Result<Fetched, String> {
+async fn exchange(client: &Client, target: &Target) -> Result<Fetched, ScrapeFailure> {
     let request = client
         .get(target.url.clone())
         .header(ACCEPT, ACCEPTED)
         .header(USER_AGENT, AGENT)
         .header("X-Prometheus-Scrape-Timeout-Seconds", (target.config.timeout_ms as f64 / 1000.0).to_string());
-    let response = request.send().await.map_err(causes)?;
+    let response = request.send().await?;
     if response.status().as_u16() != 200 {
-        return Err(format!("server returned HTTP status {}", response.status()));
+        let text = format!("server returned HTTP status {}", response.status());
+        return Err(ScrapeFailure::new(FailureReason::HttpStatus, text));
     }
     let content_type = response.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let format = Format::from_content_type(content_type.as_deref(), target.config.fallback)?;
+    let format = Format::from_content_type(content_type.as_deref(), target.config.fallback)
+        .map_err(|text| ScrapeFailure::new(FailureReason::ContentType, text))?;
     let body_is_whole = ends_by_itself(response.version(), response.headers());
     let body = read_body(response, target.config.body_bytes_max).await?;
     Ok(Fetched { body, format, body_is_whole })
@@ -62,28 +68,16 @@ fn ends_by_itself(version: Version, headers: &HeaderMap) -> bool {
     !by_closing || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
-async fn read_body(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, String> {
+async fn read_body(mut response: Response, bytes_max: u64) -> Result<Vec<u8>, ScrapeFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(causes)? {
+    while let Some(chunk) = response.chunk().await? {
         if (body.len() + chunk.len()) as u64 > bytes_max {
-            return Err(format!("the body is larger than the body_size_limit of {bytes_max} bytes"));
+            let text = format!("the body is larger than the body_size_limit of {bytes_max} bytes");
+            return Err(ScrapeFailure::new(FailureReason::BodyTooLarge, text));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error with what caused it; its own text is only "error sending request".
-fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod config;
 mod config_values;
+mod failure;
 mod fetch;
 mod merge;
 mod report;
@@ -15,6 +16,7 @@ mod sink;
 pub mod target;
 mod worker;
 
+pub use failure::{FailureReason, ScrapeFailure};
 pub use scraper::{Reloaded, Scraper};
 pub use sink::{SampleBatch, SampleSink, ScrapeObserver, ScrapeOutcome};
 pub use worker::{Health, TargetStatus};

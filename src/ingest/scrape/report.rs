@@ -19,7 +19,7 @@ pub fn report(
     added: u64,
     at: Timestamp,
 ) -> impl Iterator<Item = (Labels, Sample)> {
-    let up = if outcome.up { 1.0 } else { 0.0 };
+    let up = if outcome.failure.is_none() { 1.0 } else { 0.0 };
     let samples = outcome.samples as f64;
     let values = [up, outcome.duration_seconds, samples, samples, added as f64];
     series(target).zip(values).map(move |(labels, v)| (labels, Sample { t: at, v }))

@@ -3,6 +3,7 @@
 use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
+use super::failure::FailureReason;
 use crate::model::{Labels, Sample, Tenant};
 
 /// What one scrape of one target gave.
@@ -28,7 +29,8 @@ pub trait SampleSink: Send + Sync {
 /// What became of one scrape, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ScrapeOutcome {
-    pub up: bool,
+    /// Why it failed; `None` when the target is up.
+    pub failure: Option<FailureReason>,
     /// Samples in the exposition.
     pub samples: u64,
     /// After decompression.

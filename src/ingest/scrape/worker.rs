@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, 
 use tracing::{debug, warn};
 
 use super::config::ScrapeConfig;
+use super::failure::{FailureReason, ScrapeFailure};
 use super::fetch::{Fetched, fetch};
 use super::report;
 use super::series::SeriesCache;
@@ -152,7 +153,7 @@ impl Worker {
     }
 
     /// Everything that a scrape writes: samples, markers, report.
-    fn read(&mut self, fetched: Result<Fetched, String>, at: Timestamp, started: Instant) -> Series {
+    fn read(&mut self, fetched: Result<Fetched, ScrapeFailure>, at: Timestamp, started: Instant) -> Series {
         let mut outcome = ScrapeOutcome::default();
         let read = fetched.and_then(|fetched| {
             outcome.body_bytes = fetched.body.len() as u64;
@@ -164,13 +165,12 @@ impl Worker {
                 series.extend(self.cache.succeed(at));
                 (series, String::new())
             }
-            Err(error) => {
-                outcome.samples = 0;
-                (self.cache.fail(at), error)
+            Err(failure) => {
+                (outcome.samples, outcome.failure) = (0, Some(failure.reason));
+                (self.cache.fail(at), failure.text)
             }
         };
         let counts = self.cache.counts();
-        outcome.up = error.is_empty();
         outcome.duplicates = counts.duplicates;
         outcome.duration_seconds = started.elapsed().as_secs_f64();
         series.extend(report::report(&self.target.labels, &outcome, counts.added, at));
@@ -190,7 +190,7 @@ impl Worker {
         if outcome.duplicates > 0 {
             debug!(%job, url, duplicates = outcome.duplicates, "second samples of a series were dropped");
         }
-        status.health = if outcome.up { Health::Up } else { Health::Down };
+        status.health = if outcome.failure.is_none() { Health::Up } else { Health::Down };
         status.last_error = error;
         status.last_scrape = Some(at);
         status.last_outcome = outcome;
@@ -253,7 +253,7 @@ fn read_samples(
     fetched: &Fetched,
     at: Timestamp,
     outcome: &mut ScrapeOutcome,
-) -> Result<Series, String> {
+) -> Result<Series, ScrapeFailure> {
     let mut series = Vec::new();
     let mut refused = None;
     let summary = parse(&fetched.body, fetched.format, limits, &mut |sample| {
@@ -264,10 +264,10 @@ fn read_samples(
             }
         }
     });
-    let summary = summary.map_err(|error| error.to_string())?;
+    let summary = summary?;
     outcome.samples = summary.samples;
     outcome.exemplars = summary.exemplars;
-    refused.map_or(Ok(series), Err)
+    refused.map_or(Ok(series), |text| Err(ScrapeFailure::new(FailureReason::BeyondLimits, text)))
 }
 
 /// The parser's limits: the node's, wider where a job's settings are.

@@ -16,15 +16,15 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use super::client::base;
+use super::client;
 use super::error::KafkaOpenError;
 use super::import_group::{ImportLag, Member, Place};
-use super::native;
+use super::native::{self, Patience};
 use super::options::KafkaOptions;
 
 /// A member that is not heard of for so long is taken for dead, and its partitions go to others: soon enough that their
 /// samples are not late.
-const SESSION_TIMEOUT_MS: &str = "10000";
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is fetched ahead, over all partitions.
 const PREFETCH_KIB: &str = "16384";
@@ -239,7 +239,7 @@ impl ImportReader {
             return;
         }
         for (topic, was_missing) in self.topics.iter().zip(&mut self.missing) {
-            match native::describe(self.consumer.client(), topic, WAIT) {
+            match native::describe(self.consumer.client(), topic, Patience { wait: WAIT, ended: None }) {
                 Ok(None) if !*was_missing => {
                     tracing::warn!(%topic, "a topic to import is missing: make it, or take it out of log.kafka.import_topics");
                     *was_missing = true;
@@ -268,14 +268,8 @@ impl Drop for ImportReader {
 }
 
 fn config(options: &KafkaOptions, group: &str) -> ClientConfig {
-    let mut config = base(options);
+    let mut config = client::member(options, group, SESSION_TIMEOUT);
     config
-        .set("group.id", group)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", SESSION_TIMEOUT_MS)
-        .set("heartbeat.interval.ms", "3000")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
         // Of a partition that nobody has read yet, and of one whose next record was deleted: that is found out by its
         // offset.
         .set("auto.offset.reset", "earliest")

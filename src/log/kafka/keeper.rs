@@ -17,9 +17,6 @@ use super::producer::Appender;
 use super::shared::Shared;
 use super::survey::Survey;
 
-/// How often it is asked where the partitions begin: retention deletes whole files, minutes apart.
-const BEGINNINGS_EVERY: Duration = Duration::from_secs(10);
-
 /// How often the group's offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
@@ -29,7 +26,8 @@ const LAST_COMMIT: Duration = Duration::from_millis(500);
 pub(super) struct Keeper {
     pub shared: Arc<Shared>,
     pub appender: Arc<Appender>,
-    pub survey: Arc<Survey>,
+    /// That waits for no answer once the log is closed.
+    pub survey: Survey,
     pub options: KafkaOptions,
     /// Its other end is dropped when the log is closed.
     pub closed: Receiver<()>,
@@ -44,23 +42,13 @@ impl Keeper {
             self.appender.mend();
             // What the brokers say is true of when they were asked, or later.
             let at = Instant::now();
-            let asked = (self.survey.ends(), self.survey.identity());
-            let failing = asked.0.err().or(asked.1.err());
-            if let Some(error) = failing {
-                tracing::debug!(%error, "Kafka does not say where the log ends; trying again");
-            }
+            self.survey.look(&mut beginnings);
             if self.shared.replaced.get().is_some() {
                 self.appender.give_up();
                 continue;
             }
             let idle = self.shared.catalog.lock().idle(self.options.tick_interval, at);
             self.appender.tick(&idle);
-            if beginnings.elapsed() >= BEGINNINGS_EVERY {
-                beginnings = Instant::now();
-                if let Err(error) = self.survey.beginnings() {
-                    tracing::debug!(%error, "Kafka does not say where the log begins; trying again");
-                }
-            }
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
                 self.commit(group.as_ref());

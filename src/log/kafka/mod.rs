@@ -12,22 +12,30 @@
 mod blocking;
 mod client;
 mod error;
+mod follow;
 mod import;
 mod import_group;
 mod keeper;
+mod membership;
 mod native;
 mod options;
+mod partitions;
 mod producer;
 mod reader;
 mod shared;
 mod source;
+mod stream;
 mod survey;
+mod table;
 mod topic;
+mod topics;
+mod watch;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -35,26 +43,33 @@ use tokio::sync::oneshot;
 
 use super::{AppendError, Appended, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
 use crate::model::{PartitionBy, PartitionId, Position};
-use client::Listener;
 use keeper::Keeper;
 use producer::Appender;
 use reader::KafkaReader;
 use shared::Shared;
 use survey::Survey;
+use topic::Keeping;
 
 pub use error::KafkaOpenError;
 pub use import::{ImportBatch, ImportReader, ImportRecord};
 pub use import_group::ImportLag;
+pub use membership::Membership;
 pub use options::{Compression, KafkaOptions, Mechanism, Sasl, Tls};
+pub use partitions::PartitionsReader;
+pub use stream::{KafkaStream, StreamOptions, StreamWriter};
+pub use table::{KafkaTable, TableOptions};
 
 /// How long closing waits for what was handed over, beyond what delivery may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long closing waits for the keeper.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A log in a topic of Kafka's. Dropping it closes it.
 pub struct KafkaLog {
     shared: Arc<Shared>,
     appender: Arc<Appender>,
-    survey: Arc<Survey>,
+    survey: Survey,
     options: KafkaOptions,
     record_bytes_max: usize,
     /// The keeper's thread, and what ends it when it is dropped; until the log is closed.
@@ -66,34 +81,40 @@ impl KafkaLog {
     ///
     /// # Errors
     /// When no broker answers in time, when the topic cannot be made, when its configuration does not keep what the log
-    /// promises, when it is the known one with another partition count. The message says what to do.
+    /// promises, when it is the known one with another partition count or labels. The message says what to do.
     pub fn open(options: KafkaOptions) -> Result<KafkaLog, KafkaOpenError> {
-        let listener = Listener::default();
-        let topic = topic::open(&options, &listener)?;
-        let (name, by) = (options.topic.clone(), options.partition_by.clone());
-        let shared = Arc::new(Shared::new(name, topic.partitions, by, topic.incarnation, listener));
-        let appender = Appender::new(Arc::clone(&shared), options.clone(), topic.message_bytes_max)
+        let (survey, message_bytes_max) = survey::open(&options, Keeping::All)?;
+        let shared = Arc::clone(&survey.shared);
+        let appender = Appender::new(Arc::clone(&shared), options.clone(), message_bytes_max)
             .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
         let appender = Arc::new(appender);
-        let survey = Arc::new(Survey { shared: Arc::clone(&shared), appender: Arc::clone(&appender) });
-        let known = survey.patiently(|survey| survey.beginnings().and_then(|_| survey.ends()));
-        let unknown = |error| KafkaOpenError::Topic { action: "look into", topic: options.topic.clone(), error };
-        known.map_err(unknown)?;
-        if let Err(error) = survey.newest() {
-            tracing::debug!(%error, "Kafka does not say what the newest log time is; it will be known from what is read");
-        }
         let (close, closed) = bounded(1);
         let keeper = Keeper {
             shared: Arc::clone(&shared),
             appender: Arc::clone(&appender),
-            survey: Arc::clone(&survey),
+            survey: survey.until_closed(),
             options: options.clone(),
             closed,
         };
         let thread = std::thread::Builder::new().name("prefold-kafka".to_owned()).spawn(move || keeper.run());
         let thread = thread.map_err(|error| KafkaOpenError::Options { error: format!("cannot start a thread: {error}") })?;
         let keeper = Mutex::new(Some((close, thread)));
-        Ok(KafkaLog { shared, appender, survey, options, record_bytes_max: topic.record_bytes_max(), keeper })
+        Ok(KafkaLog {
+            shared,
+            appender,
+            survey,
+            options,
+            record_bytes_max: topic::record_bytes_max(message_bytes_max),
+            keeper,
+        })
+    }
+
+    /// A reader of partitions that come and go; it reads none yet.
+    ///
+    /// # Errors
+    /// When a client cannot be made.
+    pub fn partitions_reader(&self) -> Result<PartitionsReader, ReadError> {
+        PartitionsReader::new(self.survey.clone(), &self.options)
     }
 
     /// Why records are not even tried, if so.
@@ -152,7 +173,7 @@ impl Log for KafkaLog {
     }
 
     fn reader(&self, from: ReadFrom) -> Result<Box<dyn LogReader>, ReadError> {
-        Ok(Box::new(KafkaReader::new(Arc::clone(&self.survey), &self.options, &from)?))
+        Ok(Box::new(KafkaReader::new(self.survey.clone(), &self.options, &from)?))
     }
 
     fn note_committed(&self, positions: &[Position]) {
@@ -170,6 +191,14 @@ impl Log for KafkaLog {
         let Some((close, keeper)) = self.keeper.lock().take() else { return };
         drop(close);
         self.appender.finish(self.options.delivery_timeout + CLOSE_PATIENCE);
+        let began = Instant::now();
+        while !keeper.is_finished() {
+            // It waits for brokers that do not answer its last commit, and ends by itself.
+            if began.elapsed() >= KEEPER_PATIENCE {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
         if keeper.join().is_err() {
             tracing::error!("the thread that keeps the log in Kafka has panicked; what was acknowledged before is safe");
         }

@@ -1,4 +1,5 @@
-//! What librdkafka knows and its Rust wrapper does not offer: a topic's id, and offsets with their log times.
+//! What librdkafka knows and its Rust wrapper does not offer: a topic's id, offsets with their log times, commits that are
+//! waited for no longer than we like, and metadata that may be anything.
 //!
 //! The only unsafe code of the crate. Each call makes a request and waits for its event; what it was made with and the event
 //! are owned by guards that free them, and everything is copied out before they do. Pointers come from librdkafka, which
@@ -6,8 +7,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 
@@ -42,6 +45,17 @@ pub(super) struct Found {
     pub timestamp: i64,
 }
 
+/// How long an answer is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'a> {
+    pub wait: Duration,
+    /// Nobody wants the answer any more once this is set.
+    pub ended: Option<&'a AtomicBool>,
+}
+
+/// How often somebody who waits looks whether the answer is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Something of librdkafka that is freed with this.
 struct Owned<T> {
     ptr: *mut T,
@@ -68,7 +82,7 @@ impl<T> Drop for Owned<T> {
 pub(super) fn describe<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
-    wait: Duration,
+    patience: Patience<'_>,
 ) -> Result<Option<Described>, String> {
     let name = CString::new(topic).map_err(|error| error.to_string())?;
     // SAFETY: the client outlives the call; every pointer handed over is alive until the guards go, after the event.
@@ -76,9 +90,9 @@ pub(super) fn describe<C: ClientContext>(
         let names = &mut [name.as_ptr()];
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
-        let call = Call::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wait)?;
+        let call = Call::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, patience.wait)?;
         sys::rd_kafka_DescribeTopics(client.native_ptr(), topics.ptr, call.options.ptr, call.queue.ptr);
-        let event = call.event(wait)?;
+        let event = await_event(&call.queue, patience)?;
         let result = sys::rd_kafka_event_DescribeTopics_result(event.ptr);
         let mut count = 0;
         let described = match result.is_null() {
@@ -117,7 +131,7 @@ pub(super) fn offsets<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     wanted: &[(u16, Wanted)],
-    wait: Duration,
+    patience: Patience<'_>,
 ) -> Result<Vec<Found>, String> {
     let name = CString::new(topic).map_err(|error| error.to_string())?;
     // SAFETY: as above; librdkafka copies the list of partitions before the call returns.
@@ -128,9 +142,9 @@ pub(super) fn offsets<C: ClientContext>(
             let added = sys::rd_kafka_topic_partition_list_add(list.ptr, name.as_ptr(), i32::from(*partition));
             (*added).offset = wanted.code();
         }
-        let call = Call::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, wait)?;
+        let call = Call::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, patience.wait)?;
         sys::rd_kafka_ListOffsets(client.native_ptr(), list.ptr, call.options.ptr, call.queue.ptr);
-        let event = call.event(wait)?;
+        let event = await_event(&call.queue, patience)?;
         let result = sys::rd_kafka_event_ListOffsets_result(event.ptr);
         let mut count = 0;
         let infos = match result.is_null() {
@@ -199,23 +213,82 @@ impl Call {
             Ok(Call { options, queue })
         }
     }
+}
 
-    /// The answer, if it is one.
-    ///
-    /// # Safety
-    /// The client must be alive.
-    unsafe fn event(&self, wait: Duration) -> Result<Owned<sys::rd_kafka_event_t>, String> {
+/// The answer that comes on a queue, if it is one.
+///
+/// # Safety
+/// The client of the queue must be alive.
+unsafe fn await_event(
+    queue: &Owned<sys::rd_kafka_queue_t>,
+    patience: Patience<'_>,
+) -> Result<Owned<sys::rd_kafka_event_t>, String> {
+    let began = Instant::now();
+    // A little longer than the request itself may take: its own error says more.
+    let wait = patience.wait + Duration::from_secs(1);
+    loop {
+        let left = wait.saturating_sub(began.elapsed());
         // SAFETY: the queue is ours, and the event is freed by its guard alone.
         unsafe {
-            // A little longer than the request itself may take: its own error says more.
-            let event = sys::rd_kafka_queue_poll(self.queue.ptr, wait.as_millis() as i32 + 1000);
-            let event = Owned::new(event, sys::rd_kafka_event_destroy).map_err(|_| "no answer in time".to_owned())?;
-            let error = sys::rd_kafka_event_error(event.ptr);
-            match error == NO_ERROR {
-                true => Ok(event),
-                false => Err(text(sys::rd_kafka_event_error_string(event.ptr))),
+            let event = sys::rd_kafka_queue_poll(queue.ptr, left.min(LOOK_EVERY).as_millis() as i32);
+            if !event.is_null() {
+                let event = Owned::new(event, sys::rd_kafka_event_destroy)?;
+                return match sys::rd_kafka_event_error(event.ptr) {
+                    NO_ERROR => Ok(event),
+                    _ => Err(text(sys::rd_kafka_event_error_string(event.ptr))),
+                };
             }
         }
+        if left.is_zero() {
+            return Err("no answer in time".to_owned());
+        }
+        if patience.ended.is_some_and(|ended| ended.load(Ordering::Acquire)) {
+            return Err("the answer is not waited for: this process is closing".to_owned());
+        }
+    }
+}
+
+/// Commits offsets of a consumer's group, each with its metadata.
+///
+/// # Errors
+/// In librdkafka's words: when the coordinator has refused them, or has not answered in time. They may be committed then all
+/// the same.
+pub(super) fn commit<C: ClientContext>(
+    client: &Client<C>,
+    offsets: &TopicPartitionList,
+    patience: Patience<'_>,
+) -> Result<(), String> {
+    // SAFETY: the client outlives the call; librdkafka copies the list, and no callback is handed over.
+    unsafe {
+        let queue = Owned::new(sys::rd_kafka_queue_new(client.native_ptr()), sys::rd_kafka_queue_destroy)?;
+        let refused = sys::rd_kafka_commit_queue(client.native_ptr(), offsets.ptr(), queue.ptr, None, std::ptr::null_mut());
+        if refused != NO_ERROR {
+            return Err(text(sys::rd_kafka_err2str(refused)));
+        }
+        let event = await_event(&queue, patience)?;
+        let list = sys::rd_kafka_event_topic_partition_list(event.ptr);
+        let count = if list.is_null() { 0 } else { (*list).cnt.max(0) as usize };
+        let errors = (0..count).map(|index| (*(*list).elems.add(index)).err);
+        errors
+            .filter(|error| *error != NO_ERROR)
+            .map(|error| Err(text(sys::rd_kafka_err2str(error))))
+            .next()
+            .unwrap_or(Ok(()))
+    }
+}
+
+/// The metadata of each offset of a list, as far as it is text: the wrapper takes it for granted that it is.
+pub(super) fn metadata(offsets: &TopicPartitionList) -> Vec<String> {
+    // SAFETY: the list is alive; librdkafka keeps so many elements in it, and so many bytes behind each pointer.
+    unsafe {
+        let list = offsets.ptr();
+        let of = |index: usize| {
+            let element = (*list).elems.add(index);
+            let (ptr, len) = ((*element).metadata.cast::<u8>(), (*element).metadata_size);
+            let bytes = if ptr.is_null() { &[][..] } else { std::slice::from_raw_parts(ptr, len) };
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        (0..offsets.count()).map(of).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
@@ -26,6 +26,9 @@ use crate::model::{Offset, PartitionId, Timestamp};
 
 /// What a record takes in the queue beside its payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// How long brokers that acknowledge nothing are waited for when the log is closed.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// One call of `append`, or a tick.
 pub(super) struct Append {
@@ -111,11 +114,6 @@ impl Appender {
         }
     }
 
-    /// The client, for requests of other kinds.
-    pub fn with_client<T>(&self, ask: impl FnOnce(&Client<Deliveries>) -> T) -> T {
-        ask(self.producer.load_full().client())
-    }
-
     /// Replaces a producer that has failed for good. What waited in it is answered with an error.
     pub fn mend(&self) {
         let Some((code, reason)) = self.producer.load().client().fatal_error() else { return };
@@ -131,15 +129,23 @@ impl Appender {
         self.producer.load().purge(PurgeConfig::default().queue().inflight());
     }
 
-    /// Waits for what somebody waits for; what the brokers have not taken in time is answered with an error.
+    /// Waits for what somebody waits for, as long as the brokers take any of it; what they have not is answered with an error.
     pub fn finish(&self, patience: Duration) {
         let began = Instant::now();
-        while self.shared.queued_bytes.load(Ordering::Relaxed) > 0 && began.elapsed() < patience {
+        let mut heard = (0, began);
+        while self.shared.queued_bytes.load(Ordering::Relaxed) > 0 {
+            let appended = self.shared.catalog.lock().stats.appended_records;
+            if appended != heard.0 {
+                heard = (appended, Instant::now());
+            }
+            if heard.1.elapsed() >= SILENCE || began.elapsed() >= patience {
+                break;
+            }
             std::thread::park_timeout(Duration::from_millis(5));
         }
         self.give_up();
         // The answers of what was thrown away come at once.
-        let _ = self.producer.load().flush(Duration::from_secs(5));
+        let _ = self.producer.load().flush(Duration::from_secs(2));
     }
 }
 

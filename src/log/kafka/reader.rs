@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -18,7 +17,7 @@ use rdkafka::error::KafkaError;
 use super::client::{Listener, reading};
 use super::options::KafkaOptions;
 use super::shared::Shared;
-use super::source::{Drawn, Source};
+use super::source::{Drawn, Filled, Source};
 use super::survey::Survey;
 use crate::log::{LogReader, LogRecord, ReadError, ReadFrom};
 use crate::model::{Offset, PartitionId, Position, Timestamp};
@@ -34,7 +33,7 @@ const RECORD_BYTES: usize = 64;
 
 pub(super) struct KafkaReader {
     shared: Arc<Shared>,
-    survey: Arc<Survey>,
+    survey: Survey,
     consumer: Arc<BaseConsumer<Listener>>,
     /// By partition.
     sources: Vec<Source>,
@@ -42,16 +41,8 @@ pub(super) struct KafkaReader {
     gap: Option<ReadError>,
 }
 
-/// Whether some queue has got something since it was last looked at.
-#[derive(Default)]
-struct Filled {
-    /// Set on librdkafka's threads: held for an assignment.
-    filled: Mutex<bool>,
-    changed: Condvar,
-}
-
 impl KafkaReader {
-    pub fn new(survey: Arc<Survey>, options: &KafkaOptions, from: &ReadFrom) -> Result<KafkaReader, ReadError> {
+    pub fn new(survey: Survey, options: &KafkaOptions, from: &ReadFrom) -> Result<KafkaReader, ReadError> {
         let shared = Arc::clone(&survey.shared);
         let sources = locate(&survey, from)?;
         let consumer = reading(options, shared.partitions)
@@ -76,7 +67,7 @@ impl KafkaReader {
         self.consumer.assign(&places)?;
         self.consumer.pause(&places)?;
         for source in &mut self.sources {
-            source.head = None;
+            source.begin();
             source.queue = self.consumer.split_partition_queue(topic, i32::from(source.partition.0));
             let filled = Arc::clone(&self.filled);
             if let Some(queue) = &mut source.queue {
@@ -107,24 +98,11 @@ impl KafkaReader {
         if astray { self.assign().map_err(|error| failed(&error)) } else { Ok(()) }
     }
 
-    /// The brokers do not have the place that is to be read next. What is missing is found out by asking. A place that is
-    /// there all the same lies in what was written anew after a loss: what was read before it may be gone, too.
+    /// The brokers do not have the place that is to be read next. What is missing is found out by asking.
     fn out_of_reach(&mut self, index: usize) -> Result<(), ReadError> {
-        let unknown = |error| ReadError::Kafka { error };
-        self.survey.identity().map_err(unknown)?;
-        self.replaced()?;
-        let (first, end) = (self.survey.beginnings().map_err(unknown)?, self.survey.ends().map_err(unknown)?);
-        let Source { partition, next: wanted, .. } = self.sources[index];
-        let gap = match wanted < first[index] {
-            true => ReadError::Gone { partition, wanted, first: first[index] },
-            false => ReadError::Ahead { partition, wanted, next: end[index].min(wanted) },
-        };
+        let gap = self.survey.gap(self.sources[index].partition, self.sources[index].next)?;
         self.gap = Some(gap.clone());
         Err(gap)
-    }
-
-    fn replaced(&self) -> Result<(), ReadError> {
-        self.shared.replaced.get().map_or(Ok(()), |why| Err(ReadError::Replaced { why: why.clone() }))
     }
 
     /// The partition whose record is to go out next; `None` while one that must be waited for has none.
@@ -167,7 +145,7 @@ impl LogReader for KafkaReader {
         if let Some(gap) = &self.gap {
             return Err(gap.clone());
         }
-        self.replaced()?;
+        self.shared.readable()?;
         let (began, wait, given) = (Instant::now(), wait.min(WAIT_MAX), out.len());
         loop {
             self.filled.clear();
@@ -200,24 +178,6 @@ impl LogReader for KafkaReader {
         self.assign().map_err(|error| failed(&error))?;
         self.gap = None;
         Ok(())
-    }
-}
-
-impl Filled {
-    fn set(&self) {
-        *self.filled.lock() = true;
-        self.changed.notify_all();
-    }
-
-    fn clear(&self) {
-        *self.filled.lock() = false;
-    }
-
-    fn wait(&self, patience: Duration) {
-        let mut filled = self.filled.lock();
-        if !*filled {
-            self.changed.wait_for(&mut filled, patience);
-        }
     }
 }
 

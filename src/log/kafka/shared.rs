@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::client::Listener;
-use crate::log::{Extent, LogStats};
+use crate::log::{Extent, LogStats, ReadError};
 use crate::model::{LogTime, Offset, PartitionBy, PartitionId, Position, Timestamp};
 
 pub(super) struct Shared {
@@ -76,6 +76,12 @@ impl Shared {
             closed: AtomicBool::new(false),
             replaced: OnceLock::new(),
         }
+    }
+
+    /// # Errors
+    /// When another topic stands where this one was.
+    pub fn readable(&self) -> Result<(), ReadError> {
+        self.replaced.get().map_or(Ok(()), |why| Err(ReadError::Replaced { why: why.clone() }))
     }
 
     /// Whether no more appends are taken.

@@ -1,6 +1,9 @@
 //! A partition being read: its queue in librdkafka, the record that is next in it, and how far it has come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
@@ -21,6 +24,8 @@ pub(super) struct Source {
     pub passed: LogTime,
     /// Records of less are not wanted.
     pub from: LogTime,
+    /// The place is not in the log: said once by librdkafka, which reads nothing more then.
+    out_of_reach: bool,
 }
 
 /// What a queue had.
@@ -34,16 +39,32 @@ pub(super) enum Drawn {
     Failed(KafkaError),
 }
 
+/// Whether some queue has got something since it was last looked at.
+#[derive(Default)]
+pub(super) struct Filled {
+    /// Set on librdkafka's threads: held for an assignment.
+    filled: Mutex<bool>,
+    changed: Condvar,
+}
+
 impl Source {
     pub fn new(partition: u16, next: Offset, passed: LogTime, from: LogTime) -> Source {
-        Source { partition: PartitionId(partition), queue: None, head: None, next, passed, from }
+        Source { partition: PartitionId(partition), queue: None, head: None, next, passed, from, out_of_reach: false }
+    }
+
+    /// It is being read anew, from `next`.
+    pub fn begin(&mut self) {
+        (self.head, self.out_of_reach) = (None, false);
     }
 
     /// Sees to it that the next record stands at the head, if it is there.
     pub fn draw(&mut self) -> Drawn {
         while self.head.is_none() {
+            if self.out_of_reach {
+                return Drawn::OutOfReach;
+            }
             let Some(queue) = &self.queue else { return Drawn::Nothing };
-            let polled = queue.poll(std::time::Duration::ZERO);
+            let polled = queue.poll(Duration::ZERO);
             match polled {
                 None => return Drawn::Nothing,
                 Some(Ok(message)) => {
@@ -51,7 +72,10 @@ impl Source {
                     // One that was given out before comes again when a partition is assigned anew.
                     self.head = record.filter(|record| record.offset >= self.next && record.log_time >= self.from);
                 }
-                Some(Err(error)) => return failure(error),
+                Some(Err(error)) => {
+                    self.out_of_reach = is_out_of_reach(&error);
+                    return if self.out_of_reach { Drawn::OutOfReach } else { Drawn::Failed(error) };
+                }
             }
         }
         Drawn::Record
@@ -62,6 +86,24 @@ impl Source {
         let record = self.head.take()?;
         self.next = record.offset.next();
         Some(record)
+    }
+}
+
+impl Filled {
+    pub fn set(&self) {
+        *self.filled.lock() = true;
+        self.changed.notify_all();
+    }
+
+    pub fn clear(&self) {
+        *self.filled.lock() = false;
+    }
+
+    pub fn wait(&self, patience: Duration) {
+        let mut filled = self.filled.lock();
+        if !*filled {
+            self.changed.wait_for(&mut filled, patience);
+        }
     }
 }
 
@@ -76,11 +118,7 @@ fn record(message: &BorrowedMessage<'_>, partition: PartitionId, passed: &mut Lo
     Some(LogRecord { partition, offset, log_time, payload })
 }
 
-fn failure(error: KafkaError) -> Drawn {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation) => {
-            Drawn::OutOfReach
-        }
-        _ => Drawn::Failed(error),
-    }
+pub(super) fn is_out_of_reach(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AutoOffsetReset, LogTruncation, OffsetOutOfRange};
+    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange | LogTruncation))
 }

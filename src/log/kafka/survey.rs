@@ -5,26 +5,73 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::native::{self, Described, Found, Wanted};
-use super::producer::Appender;
+use rdkafka::admin::AdminClient;
+
+use super::client::Listener;
+use super::error::KafkaOpenError;
+use super::native::{self, Described, Found, Patience, Wanted};
+use super::options::KafkaOptions;
 use super::shared::Shared;
-use super::topic;
-use crate::model::{LogTime, Offset, Timestamp};
+use super::topic::{self, Keeping, Topic};
+use crate::log::ReadError;
+use crate::model::{LogTime, Offset, PartitionId, Timestamp};
 
 /// How long one question may take.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
 
-pub(super) struct Survey {
-    pub shared: Arc<Shared>,
-    pub appender: Arc<Appender>,
-}
+/// How often it is asked where the partitions begin: retention deletes whole files, minutes apart.
+const BEGINNINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// How long an error that may pass is borne where somebody needs the answer, and the pause between two attempts: a partition
 /// that was just made, or whose leader just died, has none for a moment.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Who asks. Clones ask with the same client.
+#[derive(Clone)]
+pub(super) struct Survey {
+    pub shared: Arc<Shared>,
+    client: Arc<AdminClient<Listener>>,
+    /// Whether answers are not waited for any more once the topic is closed.
+    ends_when_closed: bool,
+}
+
+/// Opens a topic: finds or makes it, checks it, and asks what it holds. Returns the largest batch that it takes, too.
+pub(super) fn open(options: &KafkaOptions, keeping: Keeping) -> Result<(Survey, usize), KafkaOpenError> {
+    let listener = Listener::default();
+    let Topic { admin, incarnation, partitions, message_bytes_max } = topic::open(options, keeping, &listener)?;
+    let (topic, by) = (options.topic.clone(), options.partition_by.clone());
+    let shared = Arc::new(Shared::new(topic, partitions, by, incarnation, listener));
+    let survey = Survey { shared, client: Arc::new(admin), ends_when_closed: false };
+    let known = survey.patiently(|survey| survey.beginnings().and_then(|_| survey.ends()));
+    let unknown = |error| KafkaOpenError::Topic { action: "look into", topic: options.topic.clone(), error };
+    known.map_err(unknown)?;
+    if let Err(error) = survey.newest() {
+        tracing::debug!(%error, "Kafka does not say what the newest log time is; it will be known from what is read");
+    }
+    Ok((survey, message_bytes_max))
+}
+
 impl Survey {
+    /// One for a thread that nobody waits for when the topic is closed.
+    pub fn until_closed(&self) -> Survey {
+        Survey { ends_when_closed: true, ..self.clone() }
+    }
+
+    /// Asks what there is to know, of what changes seldom now and then.
+    pub fn look(&self, beginnings: &mut Instant) {
+        let failing = self.ends().err().or(self.identity().err());
+        if let Some(error) = failing {
+            tracing::debug!(%error, "Kafka does not say where the topic ends; trying again");
+        }
+        if self.shared.replaced.get().is_none() && beginnings.elapsed() >= BEGINNINGS_EVERY {
+            *beginnings = Instant::now();
+            if let Err(error) = self.beginnings() {
+                tracing::debug!(%error, "Kafka does not say where the topic begins; trying again");
+            }
+        }
+    }
+
     /// Asks until there is an answer, or patience ends.
     pub fn patiently<T>(&self, ask: impl Fn(&Survey) -> Result<T, String>) -> Result<T, String> {
         let began = Instant::now();
@@ -79,9 +126,45 @@ impl Survey {
         Ok(found.into_iter().zip(ends).map(place).collect())
     }
 
+    /// Where one partition begins.
+    pub fn first_of(&self, partition: PartitionId) -> Result<Offset, String> {
+        let first = offset(self.ask_one(partition, Wanted::First)?.offset);
+        let oldest = self.ask_one(partition, Wanted::Since(0))?;
+        let log_time = (oldest.offset >= 0).then_some(Timestamp(oldest.timestamp));
+        self.shared.catalog.lock().begins_at(usize::from(partition.0), first, log_time);
+        Ok(first)
+    }
+
+    /// Where one partition ends.
+    pub fn next_of(&self, partition: PartitionId) -> Result<Offset, String> {
+        let next = offset(self.ask_one(partition, Wanted::Next)?.offset);
+        self.shared.catalog.lock().ends_at(usize::from(partition.0), next);
+        Ok(next)
+    }
+
+    /// The first record of one partition whose log time is at least this, or its end.
+    pub fn since_of(&self, partition: PartitionId, log_time: LogTime) -> Result<Offset, String> {
+        let next = self.next_of(partition)?;
+        let found = self.ask_one(partition, Wanted::Since(log_time.0))?;
+        Ok(if found.offset < 0 { next } else { offset(found.offset) })
+    }
+
+    /// What is missing of a partition whose place to read from is not there, as the error that says so. A place that is there
+    /// all the same lies in what was written anew after a loss: what was read before it may be gone, too.
+    pub fn gap(&self, partition: PartitionId, wanted: Offset) -> Result<ReadError, ReadError> {
+        let unknown = |error| ReadError::Kafka { error };
+        self.identity().map_err(unknown)?;
+        self.shared.readable()?;
+        let (first, next) = (self.first_of(partition).map_err(unknown)?, self.next_of(partition).map_err(unknown)?);
+        Ok(match wanted < first {
+            true => ReadError::Gone { partition, wanted, first },
+            false => ReadError::Ahead { partition, wanted, next: next.min(wanted) },
+        })
+    }
+
     /// Whether the topic is still the one that was opened; what it is instead is kept for everyone to say.
     pub fn identity(&self) -> Result<(), String> {
-        let found = self.appender.with_client(|client| native::describe(client, &self.shared.topic, WAIT))?;
+        let found = native::describe(self.client.inner(), &self.shared.topic, self.patience())?;
         let Shared { topic, partition_by: by, incarnation: opened, .. } = &*self.shared;
         let opened = *opened;
         let why = match found {
@@ -99,7 +182,16 @@ impl Survey {
 
     fn ask(&self, wanted: impl Fn(u16) -> Wanted) -> Result<Vec<Found>, String> {
         let wanted: Vec<(u16, Wanted)> = (0..self.shared.partitions).map(|p| (p, wanted(p))).collect();
-        self.appender.with_client(|client| native::offsets(client, &self.shared.topic, &wanted, WAIT))
+        native::offsets(self.client.inner(), &self.shared.topic, &wanted, self.patience())
+    }
+
+    fn ask_one(&self, partition: PartitionId, wanted: Wanted) -> Result<Found, String> {
+        let found = native::offsets(self.client.inner(), &self.shared.topic, &[(partition.0, wanted)], self.patience())?;
+        found.first().copied().ok_or_else(|| "an answer without an offset".to_owned())
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience { wait: WAIT, ended: self.ends_when_closed.then_some(&self.shared.closed) }
     }
 }
 

@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::blocking::block_on;
 use super::client::{Listener, base};
 use super::error::KafkaOpenError;
-use super::native::{self, Described};
+use super::native::{self, Described, Patience};
 use super::options::KafkaOptions;
 use crate::model::PartitionBy;
 
@@ -22,23 +22,38 @@ const PARTITIONS_MAX: usize = 1024;
 /// what a compressor adds to what it cannot compress.
 const FRAME_BYTES: usize = 1024;
 
+/// The largest batch of topics that only our own processes write.
+const RECORD_BYTES: &str = "8388608";
+
 /// How long one request may take; and how long one that found no broker waits for the next.
 const REQUEST: Duration = Duration::from_secs(5);
+const PATIENCE: Patience<'_> = Patience { wait: REQUEST, ended: None };
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What is known of a topic when the log is opened.
+/// What a topic is for, and so what is asked of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// All records, for as long as the options say.
+    All,
+    /// The same, between our own processes: a record may be as large as all that a view gives at an instant.
+    Stream,
+    /// The newest record of each key, for ever, in one partition.
+    NewestOfKey,
+}
+
+/// What is known of a topic when it is opened.
 pub(super) struct Topic {
+    /// What it was asked with, and can be asked with further.
+    pub admin: AdminClient<Listener>,
     pub incarnation: u128,
     pub partitions: u16,
     /// The largest batch that the brokers take.
     pub message_bytes_max: usize,
 }
 
-impl Topic {
-    /// The largest payload that fits.
-    pub fn record_bytes_max(&self) -> usize {
-        self.message_bytes_max.saturating_sub(FRAME_BYTES).max(1)
-    }
+/// The largest payload, with its key, that fits in the largest batch.
+pub(super) fn record_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_sub(FRAME_BYTES).max(1)
 }
 
 /// The topic's id, mixed with what says in which partition a series belongs: in its lowest 16 bits the partition count, in
@@ -73,7 +88,7 @@ pub(super) fn replaced(topic: &str, id: u128, partitions: usize, by: &PartitionB
 }
 
 /// Finds the topic, or makes it, and checks it.
-pub(super) fn open(options: &KafkaOptions, listener: &Listener) -> Result<Topic, KafkaOpenError> {
+pub(super) fn open(options: &KafkaOptions, keeping: Keeping, listener: &Listener) -> Result<Topic, KafkaOpenError> {
     let admin: AdminClient<Listener> = base(options)
         .create_with_context(listener.clone())
         .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
@@ -81,7 +96,7 @@ pub(super) fn open(options: &KafkaOptions, listener: &Listener) -> Result<Topic,
     let described = match reach(&admin, options)? {
         Some(described) => described,
         None => {
-            create(&admin, options)?;
+            create(&admin, options, keeping)?;
             appears(&admin, options)?
         }
     };
@@ -95,13 +110,13 @@ pub(super) fn open(options: &KafkaOptions, listener: &Listener) -> Result<Topic,
         return Err(KafkaOpenError::Replaced(replaced(topic, id, partitions, by, known)));
     }
     let config = configuration(&admin, ResourceSpecifier::Topic(topic)).map_err(|error| failed("describe", topic, error))?;
-    let problems = problems(options, &config, partitions, replicas(&admin, topic)?);
+    let problems = problems(options, keeping, &config, partitions, replicas(&admin, topic)?);
     if !problems.is_empty() {
         return Err(KafkaOpenError::Unfit { topic: topic.to_owned(), problems });
     }
     warn_of_bytes(topic, &config);
     let message_bytes_max = number(&config, "max.message.bytes").unwrap_or(1_000_000).clamp(1_000, 1_000_000_000) as usize;
-    Ok(Topic { incarnation: now, partitions: partitions as u16, message_bytes_max })
+    Ok(Topic { admin, incarnation: now, partitions: partitions as u16, message_bytes_max })
 }
 
 fn failed(action: &'static str, topic: &str, error: String) -> KafkaOpenError {
@@ -112,7 +127,7 @@ fn failed(action: &'static str, topic: &str, error: String) -> KafkaOpenError {
 fn reach(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Option<Described>, KafkaOpenError> {
     let (began, mut said) = (Instant::now(), false);
     loop {
-        match native::describe(admin.inner(), &options.topic, REQUEST) {
+        match native::describe(admin.inner(), &options.topic, PATIENCE) {
             Ok(found) => return Ok(found),
             Err(error) if began.elapsed() >= options.open_timeout => {
                 return Err(KafkaOpenError::Unreachable { brokers: options.brokers.join(","), error });
@@ -131,7 +146,7 @@ fn reach(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Option
 fn appears(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Described, KafkaOpenError> {
     let began = Instant::now();
     loop {
-        match native::describe(admin.inner(), &options.topic, REQUEST) {
+        match native::describe(admin.inner(), &options.topic, PATIENCE) {
             Ok(Some(described)) => return Ok(described),
             _ if began.elapsed() < options.open_timeout => std::thread::park_timeout(PAUSE),
             Ok(None) => return Err(failed("create", &options.topic, "it was created and is not there".to_owned())),
@@ -140,7 +155,7 @@ fn appears(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Desc
     }
 }
 
-fn create(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<(), KafkaOpenError> {
+fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keeping) -> Result<(), KafkaOpenError> {
     let topic = options.topic.as_str();
     let replication = match options.replication {
         Some(replication) => i32::from(replication),
@@ -148,10 +163,19 @@ fn create(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<(), K
     };
     let retention = options.retention_ms.to_string();
     let mut new = NewTopic::new(topic, i32::from(options.partitions), TopicReplication::Fixed(replication))
-        .set("message.timestamp.type", "LogAppendTime")
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", &retention)
-        .set("retention.bytes", "-1");
+        .set("message.timestamp.type", "LogAppendTime");
+    new = match keeping {
+        Keeping::All | Keeping::Stream => {
+            new.set("cleanup.policy", "delete").set("retention.ms", &retention).set("retention.bytes", "-1")
+        }
+        // Whoever opens it reads all of it: files are closed soon, so that they can be compacted.
+        Keeping::NewestOfKey => {
+            new.set("cleanup.policy", "compact").set("segment.ms", "600000").set("min.cleanable.dirty.ratio", "0.1")
+        }
+    };
+    if keeping != Keeping::All {
+        new = new.set("max.message.bytes", RECORD_BYTES);
+    }
     if replication > 1 {
         new = new.set("min.insync.replicas", "2").set("unclean.leader.election.enable", "false");
     }
@@ -203,7 +227,13 @@ fn number(config: &ConfigResource, key: &str) -> Option<i64> {
 }
 
 /// What is wrong, each with what mends it.
-fn problems(options: &KafkaOptions, config: &ConfigResource, partitions: usize, replicas: usize) -> Vec<String> {
+fn problems(
+    options: &KafkaOptions,
+    keeping: Keeping,
+    config: &ConfigResource,
+    partitions: usize,
+    replicas: usize,
+) -> Vec<String> {
     let broker = options.brokers.first().map_or("", String::as_str);
     let (topic, retention_ms) = (options.topic.as_str(), options.retention_ms);
     let mend = |set: &str| {
@@ -225,14 +255,16 @@ fn problems(options: &KafkaOptions, config: &ConfigResource, partitions: usize, 
         set,
     );
     let cleanup = text(config, "cleanup.policy");
-    problem(
-        cleanup != "delete",
-        format!("cleanup.policy is {cleanup}, and records must not be compacted"),
-        "cleanup.policy=delete",
-    );
+    let (policy, why) = match keeping {
+        Keeping::All | Keeping::Stream => ("delete", "records must not be compacted"),
+        Keeping::NewestOfKey => ("compact", "the newest record of each key must stay"),
+    };
+    let set = format!("cleanup.policy={policy}");
+    problem(cleanup != policy, format!("cleanup.policy is {cleanup}, and {why}"), &set);
     let kept_ms = number(config, "retention.ms").filter(|kept| *kept >= 0).unwrap_or(i64::MAX);
     let set = format!("retention.ms={retention_ms}");
-    problem(kept_ms < retention_ms, format!("retention.ms is {kept_ms}, and log.kafka.retention is {retention_ms}"), &set);
+    let short = keeping != Keeping::NewestOfKey && kept_ms < retention_ms;
+    problem(short, format!("retention.ms is {kept_ms}, and {retention_ms} is needed"), &set);
     if replicas > 1 {
         let in_sync = number(config, "min.insync.replicas").unwrap_or(1);
         let what = format!("min.insync.replicas is {in_sync}: one broker alone may acknowledge, and be lost");
@@ -240,6 +272,12 @@ fn problems(options: &KafkaOptions, config: &ConfigResource, partitions: usize, 
         let unclean = text(config, "unclean.leader.election.enable") == "true";
         let what = "unclean.leader.election.enable is true: what was acknowledged may be lost".to_owned();
         problem(unclean, what, "unclean.leader.election.enable=false");
+    }
+    if keeping == Keeping::NewestOfKey && partitions != 1 {
+        problems.push(format!(
+            "  it has {partitions} partitions and must have one: kafka-topics.sh --bootstrap-server {broker} --delete --topic {topic}, \
+             and Prefold makes it anew"
+        ));
     }
     if partitions > PARTITIONS_MAX {
         problems.push(format!(

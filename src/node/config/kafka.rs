@@ -205,9 +205,9 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
     }
     for (index, node) in brokers.iter().enumerate() {
         if let Value::Text(text) = &node.value
-            && let Some(problem) = broker_problem(text)
+            && let Some((message, remedy)) = broker_problem(text)
         {
-            report.error(item("log.kafka.brokers", index), node.place, problem, "");
+            report.error(item("log.kafka.brokers", index), node.place, message, remedy);
         }
     }
     if let Some(Node { value: Value::Text(text), place }) = kafka.get("topic_prefix")
@@ -247,7 +247,7 @@ fn import_topics(list: &Node, prefix: String, report: &mut Report) {
     let topics = list.items();
     if topics.len() > IMPORT_TOPICS_MAX {
         let message = format!("names {} topics, the limit is {IMPORT_TOPICS_MAX}", topics.len());
-        report.error(FIELD, list.place, message, "");
+        report.error(FIELD, list.place, message, "import the others with a process of another topic_prefix");
     }
     let ours = OWN_TOPICS.map(|own| format!("{prefix}.{own}"));
     let mut seen: Vec<&str> = Vec::new();
@@ -270,7 +270,7 @@ fn import_topics(list: &Node, prefix: String, report: &mut Report) {
                 && (name.len() > NAME_BYTES_MAX || tenant_of_header(Some(name.as_bytes())).is_err())
             {
                 let message = format!("must be printable ASCII of at most {NAME_BYTES_MAX} bytes");
-                report.error(at(key), *place, message, "");
+                report.error(at(key), *place, message, "use letters, digits and hyphens, and be short");
             }
         }
     }

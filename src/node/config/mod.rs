@@ -183,6 +183,11 @@ impl LogConfig {
     pub fn retention_ms(&self) -> i64 {
         self.kafka.as_ref().map_or(self.embedded.retention.0, |kafka| kafka.retention.0)
     }
+
+    /// Topics that others write.
+    pub fn import_topics(&self) -> &[ImportTopicConfig] {
+        self.kafka.as_ref().map_or(&[], |kafka| &kafka.import_topics)
+    }
 }
 
 /// A log in the data directory.

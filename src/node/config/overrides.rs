@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::value::{broker_problem, listen_address_problem, url_problem};
+use super::value::{Fault, broker_problem, listen_address_problem, url_problem};
 use super::{Config, KafkaLogConfig, LogTimeSource, UpstreamConfig};
 
 /// Options given on the command line or in the environment; `None` leaves the file's value.
@@ -24,11 +24,11 @@ impl Overrides {
     /// The option that is not valid, what is wrong with it, and what would be right.
     pub fn apply(self, mut config: Config) -> Result<Config, String> {
         if let Some(listen) = self.listen {
-            listen_address_problem(&listen).map_or(Ok(()), |problem| Err(format!("--listen: {problem}")))?;
+            refuse("--listen", listen_address_problem(&listen))?;
             config.listen = listen;
         }
         if let Some(url) = self.upstream {
-            url_problem(&url).map_or(Ok(()), |problem| Err(format!("--upstream: {problem}")))?;
+            refuse("--upstream", url_problem(&url))?;
             match &mut config.upstream {
                 Some(upstream) => upstream.url = url,
                 None => config.upstream = Some(UpstreamConfig::new(url)),
@@ -36,8 +36,7 @@ impl Overrides {
         }
         if let Some(brokers) = self.kafka {
             let brokers: Vec<String> = brokers.split(',').map(|broker| broker.trim().to_owned()).collect();
-            let problem = brokers.iter().find_map(|broker| broker_problem(broker));
-            problem.map_or(Ok(()), |problem| Err(format!("--kafka: {problem}")))?;
+            refuse("--kafka", brokers.iter().find_map(|broker| broker_problem(broker)))?;
             if config.log.log_time == LogTimeSource::Samples {
                 return Err("--kafka: in Kafka the brokers give the time; leave out log.log_time".to_owned());
             }
@@ -50,6 +49,10 @@ impl Overrides {
         config.jobs = self.jobs.unwrap_or(config.jobs);
         Ok(config)
     }
+}
+
+fn refuse(option: &str, fault: Option<Fault>) -> Result<(), String> {
+    fault.map_or(Ok(()), |(message, remedy)| Err(format!("{option}: {message}; {remedy}")))
 }
 
 #[cfg(test)]

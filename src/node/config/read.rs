@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use super::value::{ByteSize, is_header_name, is_header_value, listen_address_problem, url_problem};
+use super::value::{ByteSize, SIZE_REMEDY, is_header_name, is_header_value, listen_address_problem, url_problem};
 use super::{Config, UpstreamConfig, kafka};
+use crate::ingest::scrape::target::Target;
 use crate::model::PartitionBy;
 use crate::model::matcher::is_label_name;
 use crate::model::time::{format_duration, parse_duration};
 use crate::plan::spec::structure::{Grammar, Later};
 use crate::plan::spec::tree::{Entry, Node, Place, Value, item, member, parse_yaml, yaml_error};
-use crate::plan::spec::{Problem, Report};
+use crate::plan::spec::{Problem, Report, duration_fault};
 
 /// A configuration larger than this is refused unread.
 pub const CONFIG_BYTES_MAX: usize = 4 << 20;
@@ -50,13 +51,13 @@ pub fn schema() -> serde_json::Value {
 fn read(text: &str, report: &mut Report) -> Option<Config> {
     if text.len() > CONFIG_BYTES_MAX {
         let message = format!("the file has {} bytes and the limit is {CONFIG_BYTES_MAX}", text.len());
-        report.error("", Place::START, message, "");
+        report.error("", Place::START, message, "list fewer targets, and leave out what is no configuration");
         return None;
     }
     let tree = match parse_yaml(text) {
         Ok(tree) => tree,
         Err(error) => {
-            report.error("", error.place, format!("not YAML: {}", error.message), "");
+            report.error("", error.place, format!("not YAML: {}", error.message), error.remedy);
             return None;
         }
     };
@@ -69,11 +70,15 @@ fn read(text: &str, report: &mut Report) -> Option<Config> {
         return None;
     }
     match serde_saphyr::from_str::<Config>(text) {
-        Ok(config) => fits_together(&tree, &config, report).then(|| normal(config)),
+        Ok(config) => {
+            bodies_fit(&tree, &config, report);
+            scrape_configs_fit(&tree, &config, report);
+            Some(normal(config))
+        }
         Err(error) => {
             let error = yaml_error(&error);
             let (field, place) = scrape_config_at(&tree, error.place, &error.message);
-            report.error(field, place, error.message, "");
+            report.error(field, place, error.message, "README, Configuration, lists the keys and values that are read");
             None
         }
     }
@@ -95,14 +100,21 @@ fn scrape_config_at(tree: &Node, place: Place, message: &str) -> (String, Place)
 }
 
 /// A body is held as it came and unpacked: what all may take must be enough for one.
-fn fits_together(tree: &Node, config: &Config, report: &mut Report) -> bool {
+fn bodies_fit(tree: &Node, config: &Config, report: &mut Report) {
     let (field, all, one) = ("limits.bodies_bytes_max", config.limits.bodies_bytes_max, config.ingest.body_bytes_max);
-    let fits = all.0 >= 2 * one.0;
-    if !fits {
+    if all.0 < 2 * one.0 {
         let place = find(tree, field).map_or(Place::START, |node| node.place);
-        report.error(field, place, format!("must be at least twice ingest.body_bytes_max ({one}), not {all}"), "");
+        let message = format!("must be at least twice ingest.body_bytes_max ({one}), not {all}");
+        report.error(field, place, message, format!("make it {} or more, or bodies smaller", ByteSize(2 * one.0)));
     }
-    fits
+}
+
+/// Each is good; together they may name a job twice, or have too many targets.
+fn scrape_configs_fit(tree: &Node, config: &Config, report: &mut Report) {
+    let Some(Err(error)) = config.scrape_configs.as_deref().map(Target::of_configs) else { return };
+    let (message, remedy) = error.rsplit_once(": ").unwrap_or((&error, "list fewer"));
+    let place = tree.get("scrape_configs").map_or(Place::START, |node| node.place);
+    report.error("scrape_configs", place, message, remedy);
 }
 
 /// No slash at the end of the upstream's address: paths are appended to it.
@@ -120,8 +132,12 @@ fn meaning(tree: &Node, report: &mut Report) {
             && let Ok(ms) = parse_duration(text)
             && !(*least..=*most).contains(&ms)
         {
-            let (least, most) = (format_duration(*least), format_duration(*most));
-            report.error(*field, *place, format!("must be between {least} and {most}, not {text}"), "");
+            let (shortest, longest) = (format_duration(*least), format_duration(*most));
+            let remedy = match ms < *least {
+                true => format!("make it {shortest} or longer"),
+                false => format!("make it {longest} or shorter"),
+            };
+            report.error(*field, *place, format!("must be between {shortest} and {longest}, not {text}"), remedy);
         }
     }
     for (field, least, most) in SIZES {
@@ -129,8 +145,9 @@ fn meaning(tree: &Node, report: &mut Report) {
             && let Some(bytes) = size(node)
             && !(*least..=*most).contains(&bytes)
         {
-            let (bound, what) = if bytes < *least { (least, "least") } else { (most, "most") };
-            report.error(*field, node.place, format!("must be at {what} {bound}, not {bytes}"), "");
+            let (bound, what, change) = if bytes < *least { (least, "least", "more") } else { (most, "most", "less") };
+            let message = format!("must be at {what} {bound}, not {bytes}");
+            report.error(*field, node.place, message, format!("make it {bound} or {change}"));
         }
     }
     for field in ["ingest.sender_labels", "ingest.drop_labels", PARTITION_BY] {
@@ -200,25 +217,28 @@ fn partition_by(tree: &Node, report: &mut Report) {
     let Some(list) = find(tree, PARTITION_BY) else { return };
     let (labels, labels_max, bytes_max) = (list.items(), PartitionBy::LABELS_MAX, PartitionBy::NAME_BYTES_MAX);
     if labels.len() > labels_max {
-        report.error(PARTITION_BY, list.place, format!("names {} labels, the limit is {labels_max}", labels.len()), "");
+        let message = format!("names {} labels, the limit is {labels_max}", labels.len());
+        report.error(PARTITION_BY, list.place, message, "name those that make a group whole, and no others");
     }
     let text = |node: &Node| if let Value::Text(text) = &node.value { text.clone() } else { String::new() };
     let dropped: Vec<String> = find(tree, "ingest.drop_labels").map_or(&[][..], Node::items).iter().map(text).collect();
     for (index, node) in labels.iter().enumerate() {
         let (name, field) = (text(node), item(PARTITION_BY, index));
         if name.len() > bytes_max {
-            report.error(field, node.place, format!("has {} bytes, the limit is {bytes_max}", name.len()), "");
+            let message = format!("has {} bytes, the limit is {bytes_max}", name.len());
+            report.error(field, node.place, message, "name a label with a shorter name");
         } else if dropped.contains(&name) {
             let message = format!("{name:?} is dropped by ingest.drop_labels: no series has it");
             report.error(field, node.place, message, "leave it out of one of them");
         }
     }
 }
+const HEADER_NAME_REMEDY: &str = "use letters, digits and hyphens, such as X-Prefold-Sender";
 
 fn header_name(entry: &Entry, report: &mut Report) {
     if !is_header_name(&entry.key) {
         let message = format!("{:?} is not the name of a header", entry.key);
-        report.error("upstream.headers", entry.key_place, message, "");
+        report.error("upstream.headers", entry.key_place, message, HEADER_NAME_REMEDY);
     }
 }
 
@@ -235,16 +255,21 @@ const LATER: &[Later] = &[
 ];
 
 fn format(format: &str, text: &str) -> Result<(), (String, String)> {
-    let problem = match format {
-        "prometheus-duration" => parse_duration(text).err(),
-        "byte-size" => ByteSize::parse(text).err(),
+    let fault = match format {
+        "prometheus-duration" => return duration_fault(text),
+        "byte-size" => ByteSize::parse(text).err().map(|_| (format!("not a valid size: {text:?}"), SIZE_REMEDY)),
         "listen-address" => listen_address_problem(text),
         "http-url" => url_problem(text),
-        "header-name" if !is_header_name(text) => Some(format!("{text:?} is not the name of a header")),
-        "header-value" if !is_header_value(text) => Some("a header's value has only printable ASCII characters".to_owned()),
+        "header-name" if !is_header_name(text) => {
+            Some((format!("{text:?} is not the name of a header"), HEADER_NAME_REMEDY))
+        }
+        "header-value" if !is_header_value(text) => {
+            let message = "a header's value has only printable ASCII characters".to_owned();
+            Some((message, "leave out line breaks and letters beyond ASCII"))
+        }
         _ => None,
     };
-    problem.map_or(Ok(()), |message| Err((message, String::new())))
+    fault.map_or(Ok(()), |(message, remedy)| Err((message, remedy.to_owned())))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::read::CONFIG_BYTES_MAX;
+use crate::plan::spec::{Problem, Severity};
 
 /// More files than this in one directory are not jobs.
 const FILES_MAX: usize = 10_000;
@@ -12,10 +13,10 @@ const FILES_MAX: usize = 10_000;
 /// A file could not be read. Displayed with its path and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}; name a file that is there and may be read", path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}:{line}:{column}: is not UTF-8 from here on; save the file as UTF-8", path.display())]
-    NotText { path: PathBuf, line: usize, column: usize },
+    #[error("{0}")]
+    NotText(Box<Problem>),
     #[error("{} is not a job (.json) or a configuration (.yaml, .yml)", path.display())]
     Kind { path: PathBuf },
     #[error("{} has more than {FILES_MAX} files; name the directory of the jobs", path.display())]
@@ -27,6 +28,20 @@ pub enum SourceError {
 pub struct Sources {
     pub jobs: Vec<(PathBuf, String)>,
     pub configs: Vec<(PathBuf, String)>,
+    /// Files that are no text: said like what is wrong inside a file, so that they hide no other's problems.
+    pub problems: Vec<Problem>,
+}
+
+impl Sources {
+    fn add(&mut self, file: PathBuf, kind: Kind) -> Result<(), SourceError> {
+        match (read(&file), kind) {
+            (Ok(text), Kind::Job) => self.jobs.push((file, text)),
+            (Ok(text), Kind::Config) => self.configs.push((file, text)),
+            (Err(SourceError::NotText(problem)), _) => self.problems.push(*problem),
+            (Err(error), _) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,11 +62,7 @@ pub fn collect(paths: &[PathBuf]) -> Result<Sources, SourceError> {
         let files = if is_dir { directory(path)? } else { vec![path.clone()] };
         for file in files {
             let kind = kind(&file).ok_or_else(|| SourceError::Kind { path: file.clone() })?;
-            let text = read(&file)?;
-            match kind {
-                Kind::Job => sources.jobs.push((file, text)),
-                Kind::Config => sources.configs.push((file, text)),
-            }
+            sources.add(file, kind)?;
         }
     }
     Ok(sources)
@@ -61,9 +72,12 @@ pub fn collect(paths: &[PathBuf]) -> Result<Sources, SourceError> {
 ///
 /// # Errors
 /// When the directory or one of the files cannot be read.
-pub fn job_files(path: &Path) -> Result<Vec<(PathBuf, String)>, SourceError> {
-    let jobs = directory(path)?.into_iter().filter(|file| kind(file) == Some(Kind::Job));
-    jobs.map(|file| read(&file).map(|text| (file, text))).collect()
+pub fn job_files(path: &Path) -> Result<Sources, SourceError> {
+    let mut sources = Sources::default();
+    for file in directory(path)?.into_iter().filter(|file| kind(file) == Some(Kind::Job)) {
+        sources.add(file, Kind::Job)?;
+    }
+    Ok(sources)
 }
 
 fn directory(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
@@ -92,8 +106,11 @@ fn kind(file: &Path) -> Option<Kind> {
     }
 }
 
-/// One byte more than the largest allowed is enough to see that a file is too large; reading reports it.
-fn read(path: &Path) -> Result<String, SourceError> {
+/// A file's text. One byte more than the largest allowed is enough to see that a file is too large; who reads it reports it.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn read(path: &Path) -> Result<String, SourceError> {
     let wrong = |error| SourceError::Io { path: path.to_owned(), error };
     let file = fs::File::open(path).map_err(wrong)?;
     let mut bytes = Vec::new();
@@ -102,7 +119,15 @@ fn read(path: &Path) -> Result<String, SourceError> {
         let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
         let line = good.matches('\n').count() + 1;
         let column = good.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        SourceError::NotText { path: path.to_owned(), line, column }
+        SourceError::NotText(Box::new(Problem {
+            file: path.to_owned(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+            field: String::new(),
+            severity: Severity::Error,
+            message: "is not UTF-8 from here on".to_owned(),
+            remedy: "save the file as UTF-8".to_owned(),
+        }))
     })
 }
 
@@ -133,7 +158,26 @@ mod tests {
         let sources = collect(&[dir.path().to_owned()]).unwrap();
         assert_eq!(names(&sources.jobs), ["a.json", "b.json"]);
         assert_eq!(names(&sources.configs), ["c.yaml"]);
-        assert_eq!(names(&job_files(dir.path()).unwrap()), ["a.json", "b.json"]);
+        assert_eq!(names(&job_files(dir.path()).unwrap().jobs), ["a.json", "b.json"]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.json"), b"{\n \xc3\xa4\xff").unwrap();
+        fs::write(dir.path().join("b.json"), "{}").unwrap();
+        fs::write(dir.path().join("c.yaml"), b"\xff").unwrap();
+        let sources = collect(&[dir.path().to_owned()]).unwrap();
+        assert_eq!((sources.jobs.len(), sources.configs.len()), (1, 0));
+        let shown = |sources: &Sources| {
+            let named = |problem: &Problem| problem.to_string().rsplit('/').next().map(str::to_owned);
+            sources.problems.iter().filter_map(named).collect::<Vec<_>>()
+        };
+        let expected = "a.json:2:3: is not UTF-8 from here on; save the file as UTF-8";
+        assert_eq!(shown(&sources), [expected, "c.yaml:1:1: is not UTF-8 from here on; save the file as UTF-8"]);
+        assert_eq!(shown(&job_files(dir.path()).unwrap()), [expected]);
+        let error = read_if_present(&dir.path().join("a.json")).unwrap_err().to_string();
+        assert!(error.ends_with(expected), "{error}");
     }
 
     #[test]

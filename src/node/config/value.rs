@@ -50,6 +50,9 @@ impl JsonSchema for Millis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// How a size is written.
+pub const SIZE_REMEDY: &str = "write it like 512KiB, 32MiB or 8GiB";
+
 const UNITS: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 impl ByteSize {
@@ -65,7 +68,7 @@ impl ByteSize {
             unit => UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes),
         };
         let bytes = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-        bytes.map(ByteSize).ok_or_else(|| format!("not a valid size: {text:?} (write it like 512KiB, 32MiB or 8GiB)"))
+        bytes.map(ByteSize).ok_or_else(|| format!("not a valid size: {text:?} ({SIZE_REMEDY})"))
     }
 }
 
@@ -152,30 +155,33 @@ impl JsonSchema for Secret {
     }
 }
 
+/// What is wrong with a value, and what to do.
+pub type Fault = (String, &'static str);
+
 /// What is wrong with a listening address; `None` when nothing is.
-pub fn listen_address_problem(text: &str) -> Option<String> {
+pub fn listen_address_problem(text: &str) -> Option<Fault> {
     let remedy = "write it like 127.0.0.1:9480, or 0.0.0.0:9480 for every interface";
     match text.rsplit_once(':') {
-        Some(("", _)) => Some(format!("{text:?} names no host; {remedy}")),
+        Some(("", _)) => Some((format!("{text:?} names no host"), remedy)),
         Some((host, port)) if port.parse::<u16>().is_ok() && is_host(host) => None,
-        _ => Some(format!("{text:?} is not an address; {remedy}")),
+        _ => Some((format!("{text:?} is not an address"), remedy)),
     }
 }
 
 /// What is wrong with a broker's address; `None` when nothing is.
-pub fn broker_problem(text: &str) -> Option<String> {
+pub fn broker_problem(text: &str) -> Option<Fault> {
     let named = text.rsplit_once(':').is_some_and(|(host, port)| port.parse::<u16>().is_ok() && is_host(host));
-    (!named).then(|| format!("{text:?} is not the address of a broker; write it like 127.0.0.1:9092"))
+    (!named).then(|| (format!("{text:?} is not the address of a broker"), "write it like 127.0.0.1:9092"))
 }
 
 /// What is wrong with an upstream's URL; `None` when nothing is.
-pub fn url_problem(text: &str) -> Option<String> {
+pub fn url_problem(text: &str) -> Option<Fault> {
     let remedy = "write it like http://127.0.0.1:9090";
     let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
-        return Some(format!("{text:?} is not an http:// or https:// address; {remedy}"));
+        return Some((format!("{text:?} is not an http:// or https:// address"), remedy));
     };
     if rest.contains(['?', '#']) {
-        return Some(format!("{text:?} has a query or a fragment; write only scheme, host, port and path"));
+        return Some((format!("{text:?} has a query or a fragment"), "write only scheme, host, port and path"));
     }
     let authority = rest.split('/').next().unwrap_or_default();
     let host_port = authority.rsplit('@').next().unwrap_or_default();
@@ -184,7 +190,7 @@ pub fn url_problem(text: &str) -> Option<String> {
         _ => is_host(host_port),
     };
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    (!named || !printable).then(|| format!("{text:?} is not an address; {remedy}"))
+    (!named || !printable).then(|| (format!("{text:?} is not an address"), remedy))
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets.

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Family, Number, counter, gauge};
 use crate::ingest::limits::RefusalReason;
-use crate::node::assembly::Node;
-use crate::node::imports::Topic;
+use crate::node::imports::{Imports, Topic};
 
-pub(super) fn families(node: &Node) -> Vec<Family> {
-    let topics = &node.imports.topics;
+pub(super) fn families(imports: &Imports) -> Vec<Family> {
+    let topics = &imports.topics;
     if topics.is_empty() {
         return Vec::new();
     }
@@ -22,7 +21,7 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         (vec![label(topic), ("reason", reason.slug().to_owned())], (topic.refused(reason) as f64).into())
     });
     let lag = topics.iter().enumerate();
-    let lag = lag.map(|(place, topic)| (vec![label(topic)], (node.imports.lag_records(place) as f64).into()));
+    let lag = lag.map(|(place, topic)| (vec![label(topic)], (imports.lag_records(place) as f64).into()));
     vec![
         counter("prefold_import_records", "Records of the topic dealt with, skipped ones too.", of(|topic| &topic.records)),
         counter(

@@ -1,6 +1,7 @@
 //! `/metrics`: what the node says of itself, in OpenMetrics text.
 //!
-//! Everything is counted where it happens; here it is only read, when somebody scrapes.
+//! Everything is counted where it happens; here it is only read, when somebody scrapes. Of a part that a role has not there
+//! are no metrics.
 
 mod imports;
 mod ingest;
@@ -104,15 +105,22 @@ fn families(node: &Node) -> Vec<Family> {
         "Always 1; the version is in the label.",
         vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0.into())],
     )];
-    families.extend(ingest::families(node));
-    families.extend(ingest::scrapes(node));
+    if let Some(part) = &node.ingest {
+        families.extend(ingest::families(part));
+        families.extend(ingest::scrapes(part));
+        families.extend(imports::families(&part.imports));
+        families.extend(log::families(part));
+    }
     families.extend(ingest::files(node));
-    families.extend(imports::families(node));
-    families.extend(log::families(node));
-    families.extend(log::folded(node));
-    families.extend(views::families(node));
-    families.extend(queries::families(node));
-    families.extend(queries::upstream(node));
+    if let Some(streaming) = &node.streaming {
+        families.extend(node.role.folds().then(|| log::folded(&streaming.status)).into_iter().flatten());
+        families.extend(views::families(streaming, node.queries.as_ref()));
+    }
+    if let Some(queries) = &node.queries {
+        families.extend(views::kept(queries));
+        families.extend(queries::families(&queries.proxy));
+        families.extend(queries::upstream(&queries.proxy));
+    }
     families
 }
 

@@ -3,12 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::{Family, Number, counter, distribution, gauge, one};
-use crate::node::assembly::Node;
-use crate::proxy::Answered;
 use crate::proxy::upstream::Purpose;
+use crate::proxy::{Answered, Proxy};
 
-pub(super) fn families(node: &Node) -> Vec<Family> {
-    let counters = &node.proxy.counters;
+pub(super) fn families(proxy: &Proxy) -> Vec<Family> {
+    let counters = &proxy.counters;
     let labels = |how: Answered| vec![("answer", how.name().to_owned())];
     let answers = Answered::ALL.iter().map(|how| (labels(*how), (counters.answers(*how) as f64).into()));
     let durations = Answered::ALL.iter().map(|how| (labels(*how), Number::Distribution(counters.durations(*how).clone())));
@@ -36,7 +35,7 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
         gauge(
             "prefold_query_evaluations_running",
             "Queries being evaluated here; worry when it stays at limits.query_concurrency_max: others wait.",
-            one(node.proxy.evaluations_running() as f64),
+            one(proxy.evaluations_running() as f64),
         ),
         counter(
             "prefold_query_canceled",
@@ -58,8 +57,8 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
 }
 
 /// Nothing when there is no upstream.
-pub(super) fn upstream(node: &Node) -> Vec<Family> {
-    let Some(upstream) = &node.proxy.upstream else { return Vec::new() };
+pub(super) fn upstream(proxy: &Proxy) -> Vec<Family> {
+    let Some(upstream) = &proxy.upstream else { return Vec::new() };
     let contact = upstream.contact();
     let requests = Purpose::ALL
         .iter()
@@ -78,13 +77,13 @@ pub(super) fn upstream(node: &Node) -> Vec<Family> {
         gauge(
             "prefold_edge_values",
             "Values of upstream kept for steps that are not final yet; worry near limits.edge_values_max.",
-            one(node.proxy.edge.values() as f64),
+            one(proxy.edge.values() as f64),
         ),
         counter(
             "prefold_edge_given_up",
             "Queries whose newest steps were asked with the query itself; worry when it grows: upstream cannot answer a \
              view's expression.",
-            one(node.proxy.counters.edge_given_up.load(Ordering::Relaxed) as f64),
+            one(proxy.counters.edge_given_up.load(Ordering::Relaxed) as f64),
         ),
     ]
 }

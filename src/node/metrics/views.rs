@@ -1,38 +1,39 @@
 //! What is kept: freshness, series, coverage and trust, by job and rule.
 
-use super::{Family, Values, counter, gauge};
+use super::{Family, Values, counter, gauge, one};
 use crate::model::Timestamp;
-use crate::node::assembly::Node;
+use crate::node::assembly::StreamPart;
+use crate::node::queries::Queries;
 
-pub(super) fn families(node: &Node) -> Vec<Family> {
+/// What is known of the views where they are folded, and where their results are.
+pub(super) fn families(streaming: &StreamPart, queries: Option<&Queries>) -> Vec<Family> {
     let (mut finals, mut input, mut output, mut overdue) = (Values::new(), Values::new(), Values::new(), Values::new());
     let (mut not_counted, mut conflicting) = (Values::new(), Values::new());
-    let (mut bytes, mut comparisons, mut info, mut uncovered) = (Values::new(), Values::new(), Values::new(), Values::new());
-    for entry in node.proxy.catalog.load().in_force() {
+    let (mut bytes, mut info) = (Values::new(), Values::new());
+    for entry in streaming.jobs.loaded().catalog.in_force() {
         let labels = || vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string())];
-        let with = |name, value: &str| [labels(), vec![(name, value.to_owned())]].concat();
         for (job, rule) in
             std::iter::once((&entry.job, &entry.rule)).chain(entry.sharing.iter().map(|(job, rule)| (job, rule)))
         {
             let id = entry.view.id.to_string();
             info.push((vec![("job", job.to_string()), ("rule", rule.to_string()), ("view", id)], 1.0.into()));
         }
-        let state = node.store.view(entry.view.id);
-        finals.push((labels(), state.as_ref().and_then(|state| state.final_to).map_or(0.0, Timestamp::seconds).into()));
-        if let Some(progress) = node.stream_status().views.get(&entry.view.id) {
+        let progress = streaming.status.views.get(&entry.view.id);
+        match queries {
+            Some(queries) => {
+                let final_to = queries.store.view(entry.view.id).and_then(|state| state.final_to);
+                finals.push((labels(), final_to.map_or(0.0, Timestamp::seconds).into()));
+            }
+            // Of a worker's views those that it combines.
+            None => finals.extend(progress.iter().map(|progress| (labels(), progress.newest.t.seconds().into()))),
+        }
+        if let Some(progress) = progress {
             input.push((labels(), (progress.newest.input_series as f64).into()));
             output.push((labels(), (progress.newest.output_series as f64).into()));
             overdue.push((labels(), (progress.newest.overdue as f64).into()));
             not_counted.push((labels(), (progress.not_counted as f64).into()));
             conflicting.push((labels(), (progress.conflicting as f64).into()));
             bytes.push((labels(), (progress.newest.state_bytes as f64).into()));
-        }
-        let record = node.proxy.trust.record(entry.view.id);
-        comparisons.push((with("result", "equal"), (record.equal as f64).into()));
-        comparisons.push((with("result", "unequal"), (record.unequal as f64).into()));
-        comparisons.push((with("result", "failed"), (record.failed as f64).into()));
-        for (reason, seconds) in node.uncovered.seconds(entry.view.id, state.as_ref()) {
-            uncovered.push((with("reason", reason.slug()), seconds.into()));
         }
     }
     vec![
@@ -56,9 +57,31 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             conflicting,
         ),
         gauge("prefold_view_state_bytes", "An estimate of what the view's series take in memory.", bytes),
+    ]
+}
+
+/// What is known of the views where their results are kept.
+pub(super) fn kept(queries: &Queries) -> Vec<Family> {
+    let (mut comparisons, mut uncovered) = (Values::new(), Values::new());
+    for entry in queries.proxy.catalog.load().in_force() {
+        let with = |name, value: &str| {
+            vec![("job", entry.job.to_string()), ("rule", entry.rule.to_string()), (name, value.to_owned())]
+        };
+        let record = queries.proxy.trust.record(entry.view.id);
+        let results = [record.equal, record.unequal, record.failed, record.nothing];
+        for (result, count) in ["equal", "unequal", "failed", "nothing"].into_iter().zip(results) {
+            comparisons.push((with("result", result), (count as f64).into()));
+        }
+        let state = queries.store.view(entry.view.id);
+        for (reason, seconds) in queries.uncovered.seconds(entry.view.id, state.as_ref()) {
+            uncovered.push((with("reason", reason.slug()), seconds.into()));
+        }
+    }
+    vec![
         counter(
             "prefold_view_comparisons",
-            "Comparisons with upstream, those at the edge included; worry at unequal ones: the view is not served.",
+            "Comparisons with upstream, those at the edge included, nothing where no series has a value on either side; worry at \
+             unequal ones: the view is not served.",
             comparisons,
         ),
         counter(
@@ -66,5 +89,6 @@ pub(super) fn families(node: &Node) -> Vec<Family> {
             "How much of the view's time may not be served, by reason, since the start; worry when it grows as fast as time.",
             uncovered,
         ),
+        gauge("prefold_senders", "Senders known.", one(queries.senders().len() as f64)),
     ]
 }

@@ -1,6 +1,6 @@
 //! What needs attention, in sentences that say what to do; an empty list is good news.
 
-use super::facts::{Facts, ViewFacts};
+use super::facts::{Facts, QueryFacts, StreamFacts, ViewFacts};
 use super::html::ago;
 use crate::model::Timestamp;
 use crate::model::time::format_duration;
@@ -13,24 +13,16 @@ const SENTENCES_MAX: usize = 20;
 
 pub fn sentences(facts: &Facts) -> Vec<String> {
     let mut sentences = Vec::new();
-    if let Some(why) = &facts.stream.failed {
-        sentences.push(format!("Streaming has stopped: {why}. Results stay as they are; restart the process."));
-    }
-    if !facts.stream.caught_up {
-        let ahead = facts.stream.records_ahead;
-        sentences
-            .push(format!("The log is being replayed, {ahead} records are ahead; views are behind until that is done."));
-    }
-    if let Some(why) = &facts.log.store_error {
+    sentences.extend(facts.stream.iter().flat_map(of_stream));
+    if let Some(why) = facts.queries.as_ref().and_then(|queries| queries.store_error.as_ref()) {
         sentences.push(format!("The store cannot write a block: {why}. Look at the disk."));
     }
-    if facts.log.append_failures > 0 {
-        let failures = facts.log.append_failures;
-        sentences.push(format!(
-            "{failures} appends to the log have failed since the start; senders come again. Look at the disk."
-        ));
+    if let Some(log) = facts.log.as_ref().filter(|log| log.append_failures > 0) {
+        let (failures, what) = (log.append_failures, log.bytes.map_or("Kafka", |_| "the disk"));
+        sentences
+            .push(format!("{failures} appends to the log have failed since the start; senders come again. Look at {what}."));
     }
-    if let Some(upstream) = &facts.upstream {
+    if let Some(upstream) = facts.queries.as_ref().and_then(|queries| queries.upstream.as_ref()) {
         if upstream.reachable == Some(false) {
             let why = upstream.failed_before_ms.as_ref().map_or("", |(_, why)| why);
             sentences
@@ -47,8 +39,23 @@ pub fn sentences(facts: &Facts) -> Vec<String> {
     let down = facts.targets_down.iter();
     let down = down.map(|(url, why)| format!("Target {url} is down: {why}. What it exposes is missing while that lasts."));
     sentences.extend(bounded(down.collect(), "targets"));
-    sentences.extend(bounded(facts.views.iter().filter_map(|view| of_view(view, facts.now)).collect(), "views"));
-    sentences.extend(bounded(senders(facts), "senders"));
+    if let Some(queries) = &facts.queries {
+        sentences.extend(bounded(queries.views.iter().filter_map(|view| of_view(view, facts.now)).collect(), "views"));
+        sentences.extend(bounded(senders(queries, facts.now), "senders"));
+    }
+    sentences
+}
+
+fn of_stream(stream: &StreamFacts) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(why) = &stream.failed {
+        sentences.push(format!("Streaming has stopped: {why}. Results stay as they are; restart the process."));
+    }
+    if !stream.caught_up {
+        let (what, ahead) =
+            (if stream.folds { "The log is being replayed" } else { "Results are being read" }, stream.records_ahead);
+        sentences.push(format!("{what}, {ahead} records are ahead; views are behind until that is done."));
+    }
     sentences
 }
 
@@ -91,13 +98,11 @@ fn of_view(view: &ViewFacts, now: Timestamp) -> Option<String> {
     None
 }
 
-fn senders(facts: &Facts) -> Vec<String> {
-    let late = facts.senders.iter().filter_map(|sender| Some((sender, sender.newest?)));
-    let late = late.filter(|(_, newest)| facts.now - *newest > LATE_MS);
-    late.map(|(sender, newest)| {
-        format!("Sender {} is silent: its newest sample is of {}.", sender.sender, ago(newest, facts.now))
-    })
-    .collect()
+fn senders(queries: &QueryFacts, now: Timestamp) -> Vec<String> {
+    let late = queries.senders.iter().filter_map(|sender| Some((sender, sender.newest?)));
+    let late = late.filter(|(_, newest)| now - *newest > LATE_MS);
+    late.map(|(sender, newest)| format!("Sender {} is silent: its newest sample is of {}.", sender.sender, ago(newest, now)))
+        .collect()
 }
 
 fn round(ms: i64) -> i64 {

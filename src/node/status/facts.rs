@@ -4,13 +4,16 @@ use std::sync::atomic::Ordering;
 
 use smol_str::SmolStr;
 
-use crate::model::{PartitionId, SpanReason, Tenant, Timestamp};
-use crate::node::assembly::Node;
+use crate::model::{PartitionId, SenderSeen, SpanReason, Tenant, Timestamp};
+use crate::node::assembly::{Node, StreamPart};
+use crate::node::ingest::Ingest;
+use crate::node::queries::Queries;
+use crate::node::role::Role;
 use crate::plan::CatalogEntry;
 use crate::proxy::counters::RefusedLast;
 use crate::proxy::coverage::Coverage;
 use crate::proxy::upstream::Purpose;
-use crate::proxy::{Answered, ViewActivity};
+use crate::proxy::{Answered, Proxy, ViewActivity};
 
 /// The most targets that are down of which it is said.
 const TARGETS_MAX: usize = 200;
@@ -20,20 +23,13 @@ pub const VIEWS_MAX: usize = 500;
 pub const SENDERS_MAX: usize = 200;
 pub const SPANS_MAX: usize = 5;
 
-/// Everything on the page.
-#[derive(Default)]
+/// Everything on the page; nothing of parts that the role has not.
 pub struct Facts {
+    pub role: Role,
     pub now: Timestamp,
-    pub stream: StreamFacts,
-    pub log: LogFacts,
-    /// By job and rule, at most [`VIEWS_MAX`].
-    pub views: Vec<ViewFacts>,
-    pub views_all: usize,
-    /// Those that have said least lately first, at most [`SENDERS_MAX`].
-    pub senders: Vec<SenderFacts>,
-    pub senders_all: usize,
-    pub upstream: Option<UpstreamFacts>,
-    pub queries: QueryFacts,
+    pub stream: Option<StreamFacts>,
+    pub log: Option<LogFacts>,
+    pub queries: Option<QueryFacts>,
     /// What is wrong with the files that were read last.
     pub reload_problems: Option<String>,
     /// Targets whose last scrape failed, with why; at most [`TARGETS_MAX`].
@@ -42,6 +38,10 @@ pub struct Facts {
 
 #[derive(Default)]
 pub struct StreamFacts {
+    /// Whether it folds samples, and does not only follow results.
+    pub folds: bool,
+    /// Views of the jobs in force.
+    pub views: usize,
     pub failed: Option<String>,
     pub caught_up: bool,
     pub records_ahead: u64,
@@ -58,7 +58,6 @@ pub struct LogFacts {
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
     pub append_failures: u64,
-    pub store_error: Option<String>,
 }
 
 #[derive(Default)]
@@ -112,6 +111,14 @@ pub struct UpstreamFacts {
 
 #[derive(Default)]
 pub struct QueryFacts {
+    /// By job and rule, at most [`VIEWS_MAX`].
+    pub views: Vec<ViewFacts>,
+    pub views_all: usize,
+    /// Those that have said least lately first, at most [`SENDERS_MAX`].
+    pub senders: Vec<SenderFacts>,
+    pub senders_all: usize,
+    pub upstream: Option<UpstreamFacts>,
+    pub store_error: Option<String>,
     pub answers: Vec<(&'static str, u64)>,
     pub running: usize,
     pub running_max: usize,
@@ -119,52 +126,63 @@ pub struct QueryFacts {
 }
 
 pub fn gather(node: &Node) -> Facts {
-    let catalog = node.proxy.catalog.load();
+    Facts {
+        role: node.role,
+        now: node.clock.now(),
+        stream: node.streaming.as_ref().map(|streaming| stream(streaming, node.role)),
+        log: node.ingest.as_ref().map(log),
+        queries: node.queries.as_ref().map(|part| queries(part, node.streaming.as_ref())),
+        reload_problems: node.last_reload.lock().problems.clone(),
+        targets_down: node.ingest.as_ref().map(targets_down).unwrap_or_default(),
+    }
+}
+
+fn stream(streaming: &StreamPart, role: Role) -> StreamFacts {
+    let status = &streaming.status;
+    StreamFacts {
+        folds: role.folds(),
+        views: streaming.jobs.loaded().catalog.len(),
+        failed: streaming.failed(),
+        caught_up: streaming.caught_up(),
+        records_ahead: status.records_ahead.load(Ordering::Relaxed),
+        log_time: Timestamp(status.log_time.load(Ordering::Relaxed)),
+        samples: status.folded.samples(),
+    }
+}
+
+fn queries(part: &Queries, streaming: Option<&StreamPart>) -> QueryFacts {
+    let Queries { store, proxy, .. } = part;
+    let catalog = proxy.catalog.load();
     let mut entries: Vec<_> = catalog.in_force().collect();
     entries.sort_by(|a, b| (&a.job, &a.rule).cmp(&(&b.job, &b.rule)));
-    let views = entries.iter().take(VIEWS_MAX).map(|entry| view(node, entry)).collect();
-    let mut senders = senders(node);
+    let mut senders = senders(part, streaming);
     let senders_all = senders.len();
     senders.truncate(SENDERS_MAX);
-    let status = node.stream_status();
-    let log_time = status.log_time.load(Ordering::Relaxed);
-    Facts {
-        now: node.clock.now(),
-        stream: StreamFacts {
-            failed: status.failed.lock().clone(),
-            caught_up: node.caught_up(),
-            records_ahead: status.records_ahead.load(Ordering::Relaxed),
-            log_time: Timestamp(log_time),
-            samples: status.folded.samples(),
-        },
-        log: log(node),
-        views,
+    QueryFacts {
+        views: entries.iter().take(VIEWS_MAX).map(|entry| view(part, entry)).collect(),
         views_all: entries.len(),
         senders,
         senders_all,
-        upstream: upstream(node),
-        queries: QueryFacts {
-            answers: Answered::ALL.iter().map(|how| (how.name(), node.proxy.counters.answers(*how))).collect(),
-            running: node.proxy.evaluations_running(),
-            running_max: node.proxy.options.query_concurrency_max,
-            refusals: node.proxy.counters.refusals(),
-        },
-        reload_problems: node.last_reload.lock().problems.clone(),
-        targets_down: targets_down(node),
+        upstream: upstream(proxy),
+        store_error: store.stats().flush_error,
+        answers: Answered::ALL.iter().map(|how| (how.name(), proxy.counters.answers(*how))).collect(),
+        running: proxy.evaluations_running(),
+        running_max: proxy.options.query_concurrency_max,
+        refusals: proxy.counters.refusals(),
     }
 }
 
 /// None are told of while targets are being changed.
-fn targets_down(node: &Node) -> Vec<(String, String)> {
-    let Ok(scraper) = node.scraper.try_lock() else { return Vec::new() };
+fn targets_down(ingest: &Ingest) -> Vec<(String, String)> {
+    let Ok(scraper) = ingest.scraper.try_lock() else { return Vec::new() };
     let targets = scraper.as_ref().map(|scraper| scraper.targets()).unwrap_or_default();
     let down = targets.into_iter().filter(|target| !target.last_error.is_empty());
     down.map(|target| (target.url, target.last_error)).take(TARGETS_MAX).collect()
 }
 
-fn view(node: &Node, entry: &CatalogEntry) -> ViewFacts {
-    let (view, proxy) = (&entry.view, &node.proxy);
-    let state = node.store.view(view.id);
+fn view(Queries { store, proxy, .. }: &Queries, entry: &CatalogEntry) -> ViewFacts {
+    let view = &entry.view;
+    let state = store.view(view.id);
     let coverage = proxy.coverage(view.id);
     let mut spans: Vec<_> =
         state.iter().flat_map(|state| &state.spans).map(|span| (span.reason, span.from, span.to)).collect();
@@ -196,40 +214,34 @@ fn view(node: &Node, entry: &CatalogEntry) -> ViewFacts {
     }
 }
 
-fn log(node: &Node) -> LogFacts {
-    let stats = node.log.stats();
-    let extents: Vec<_> = (0..node.log.partitions()).map(|partition| node.log.extent(PartitionId(partition))).collect();
+fn log(Ingest { log, .. }: &Ingest) -> LogFacts {
+    let stats = log.stats();
+    let extents: Vec<_> = (0..log.partitions()).map(|partition| log.extent(PartitionId(partition))).collect();
     let known = |t: &Timestamp| *t != Timestamp::MIN;
     LogFacts {
-        partitions: node.log.partitions(),
+        partitions: log.partitions(),
         bytes: stats.disk.map(|disk| disk.bytes),
         oldest: extents.iter().map(|extent| extent.first_log_time).filter(known).min(),
         newest: extents.iter().map(|extent| extent.newest_log_time).filter(known).max(),
         append_failures: stats.append_failures,
-        store_error: node.store.stats().flush_error,
     }
 }
 
-fn senders(node: &Node) -> Vec<SenderFacts> {
-    let progress = &node.stream_status().folded;
-    let mut senders: Vec<SenderFacts> = node
+fn senders(part: &Queries, streaming: Option<&StreamPart>) -> Vec<SenderFacts> {
+    let newest = |seen: &SenderSeen| streaming?.status.folded.newest(&seen.tenant, &seen.sender);
+    let mut senders: Vec<SenderFacts> = part
         .store
         .senders()
         .into_iter()
-        .map(|seen| SenderFacts {
-            newest: progress.newest(&seen.tenant, &seen.sender),
-            tenant: seen.tenant,
-            sender: seen.sender,
-            first: seen.first,
-        })
+        .map(|seen| SenderFacts { newest: newest(&seen), tenant: seen.tenant, sender: seen.sender, first: seen.first })
         .collect();
     // The silent ones first; those of earlier runs, which are nobody's worry, last.
     senders.sort_by(|a, b| (a.newest.is_none(), a.newest, &a.sender).cmp(&(b.newest.is_none(), b.newest, &b.sender)));
     senders
 }
 
-fn upstream(node: &Node) -> Option<UpstreamFacts> {
-    let upstream = node.proxy.upstream.as_ref()?;
+fn upstream(proxy: &Proxy) -> Option<UpstreamFacts> {
+    let upstream = proxy.upstream.as_ref()?;
     let (contact, identity) = (upstream.contact(), upstream.identity());
     let ms = |before: std::time::Duration| before.as_millis() as i64;
     Some(UpstreamFacts {

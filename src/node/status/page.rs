@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use super::attention;
-use super::facts::{Facts, ViewFacts};
+use super::facts::{Facts, QueryFacts, ViewFacts};
 use super::html::{Cell, Table, ago, escape, number};
 use crate::model::Timestamp;
 use crate::model::time::format_duration;
+use crate::node::role::Role;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --bad: #c33; --good: #282; }
@@ -27,18 +28,33 @@ pub fn write(facts: &Facts) -> String {
     out.push_str("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Prefold</title>");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width\">");
     // Writing to a String cannot fail.
-    let _ = write!(out, "<style>{STYLE}</style></head><body>\n<h1>Prefold {version}</h1>");
-    let _ = writeln!(out, "<p class=\"quiet\">as of {now}; the same as JSON: <a href=\"/prefold/api/v1/views\">views</a>,");
-    out.push_str("<a href=\"/prefold/api/v1/jobs\">jobs</a>, <a href=\"/prefold/api/v1/senders\">senders</a>,");
-    out.push_str(" <a href=\"/metrics\">metrics</a></p>\n");
+    let _ = write!(out, "<style>{STYLE}</style></head><body>\n<h1>Prefold {version}");
+    if facts.role != Role::Run {
+        let _ = write!(out, " {}", facts.role.name());
+    }
+    let _ = writeln!(out, "</h1><p class=\"quiet\">as of {now}; the same as JSON: {}</p>", links(facts));
     attention(facts, &mut out);
-    views(facts, &mut out);
-    queries(facts, &mut out);
-    upstream(facts, &mut out);
-    senders(facts, &mut out);
+    if let Some(part) = &facts.queries {
+        views(part, facts.now, &mut out);
+        queries(part, facts.now, &mut out);
+        upstream(part, &mut out);
+        senders(part, facts.now, &mut out);
+    }
     log(facts, &mut out);
     out.push_str("</body></html>\n");
     out
+}
+
+/// To what the role answers.
+fn links(facts: &Facts) -> String {
+    let pages = [
+        (facts.queries.is_some(), "/prefold/api/v1/views", "views"),
+        (facts.stream.is_some(), "/prefold/api/v1/jobs", "jobs"),
+        (facts.queries.is_some(), "/prefold/api/v1/senders", "senders"),
+        (true, "/metrics", "metrics"),
+    ];
+    let there = pages.iter().filter(|(is_there, ..)| *is_there);
+    there.map(|(_, path, name)| format!("<a href=\"{path}\">{name}</a>")).collect::<Vec<_>>().join(", ")
 }
 
 fn attention(facts: &Facts, out: &mut String) {
@@ -55,7 +71,7 @@ fn attention(facts: &Facts, out: &mut String) {
     out.push_str("</ul>\n");
 }
 
-fn views(facts: &Facts, out: &mut String) {
+fn views(facts: &QueryFacts, now: Timestamp, out: &mut String) {
     let _ = writeln!(out, "<h2>Views ({})</h2>", facts.views_all);
     let columns = [
         "job",
@@ -72,15 +88,15 @@ fn views(facts: &Facts, out: &mut String) {
     ];
     let mut table = Table::new(&columns);
     for view in &facts.views {
-        let known = |t: Option<Timestamp>| t.map_or_else(|| "never".to_owned(), |t| ago(t, facts.now));
+        let known = |t: Option<Timestamp>| t.map_or_else(|| "never".to_owned(), |t| ago(t, now));
         table.row(&[
             Cell::Text(view.job.clone()),
             Cell::Text(view.rule.clone()),
             Cell::Code(expression(view)),
             Cell::Lines(known(view.final_to)),
-            served(view, facts.now),
-            Cell::Lines(spans(view, facts.now)),
-            trust(view, facts.now),
+            served(view, now),
+            Cell::Lines(spans(view, now)),
+            trust(view, now),
             Cell::Number(view.activity.input_series),
             Cell::Number(view.activity.output_series),
             Cell::Number(view.activity.overdue_series),
@@ -133,33 +149,33 @@ fn trust(view: &ViewFacts, now: Timestamp) -> Cell {
     }
 }
 
-fn queries(facts: &Facts, out: &mut String) {
-    let answers = facts.queries.answers.iter().map(|(how, count)| format!("{} {how}", number(*count)));
+fn queries(facts: &QueryFacts, now: Timestamp, out: &mut String) {
+    let answers = facts.answers.iter().map(|(how, count)| format!("{} {how}", number(*count)));
     let _ = writeln!(
         out,
         "<h2>Queries</h2>\n<p>{}; {} of {} evaluations running</p>",
         escape(&answers.collect::<Vec<_>>().join(", ")),
-        facts.queries.running,
-        facts.queries.running_max
+        facts.running,
+        facts.running_max
     );
-    if facts.queries.refusals.is_empty() {
+    if facts.refusals.is_empty() {
         return;
     }
     let mut table = Table::new(&["not answered from views", "times", "last", "the last time"]);
-    let mut refusals: Vec<_> = facts.queries.refusals.iter().collect();
+    let mut refusals: Vec<_> = facts.refusals.iter().collect();
     refusals.sort_by_key(|(_, last)| std::cmp::Reverse(last.at));
     for (slug, last) in refusals {
         table.row(&[
             Cell::Text((*slug).to_owned()),
             Cell::Number(last.count),
-            Cell::Text(ago(last.at, facts.now)),
+            Cell::Text(ago(last.at, now)),
             Cell::Text(last.why.clone()),
         ]);
     }
     out.push_str(&table.end());
 }
 
-fn upstream(facts: &Facts, out: &mut String) {
+fn upstream(facts: &QueryFacts, out: &mut String) {
     out.push_str("<h2>Upstream</h2>\n");
     let Some(upstream) = &facts.upstream else {
         out.push_str("<p>None: what views do not answer is refused.</p>\n");
@@ -183,36 +199,46 @@ fn upstream(facts: &Facts, out: &mut String) {
     let _ = writeln!(out, "</p>\n<p>Requests: {}</p>", escape(&requests.join(", ")));
 }
 
-fn senders(facts: &Facts, out: &mut String) {
+fn senders(facts: &QueryFacts, now: Timestamp, out: &mut String) {
     let _ = writeln!(out, "<h2>Senders ({})</h2>", facts.senders_all);
     let mut table = Table::new(&["sender", "tenant", "newest sample folded", "first sample"]);
     for sender in &facts.senders {
-        let newest = sender.newest.map_or_else(|| "none since the start".to_owned(), |t| ago(t, facts.now));
+        let newest = sender.newest.map_or_else(|| "none since the start".to_owned(), |t| ago(t, now));
         table.row(&[
             Cell::Text(sender.sender.to_string()),
             Cell::Text(sender.tenant.to_string()),
             Cell::Text(newest),
-            Cell::Text(ago(sender.first, facts.now)),
+            Cell::Text(ago(sender.first, now)),
         ]);
     }
     out.push_str(&table.end());
     more(facts.senders_all, facts.senders.len(), "senders", out);
 }
 
+/// The log as it is appended to, and as it is folded.
 fn log(facts: &Facts, out: &mut String) {
     let known = |t: Option<Timestamp>| t.map_or_else(|| "never".to_owned(), |t| ago(t, facts.now));
-    let folded = Some(facts.stream.log_time).filter(|t| t.0 > 0);
+    let mut rows = Vec::new();
+    if let Some(log) = &facts.log {
+        rows.push(("newest record appended", known(log.newest)));
+    }
+    if let Some(stream) = &facts.stream {
+        rows.push(("views of the jobs in force", stream.views.to_string()));
+        if stream.folds {
+            rows.push(("folded up to", known(Some(stream.log_time).filter(|t| t.0 > 0))));
+            rows.push(("records not yet folded", number(stream.records_ahead)));
+            rows.push(("samples folded since the start", number(stream.samples)));
+        } else {
+            rows.push(("records of results not yet read", number(stream.records_ahead)));
+        }
+    }
+    if let Some(log) = &facts.log {
+        rows.push(("oldest record kept", known(log.oldest)));
+        rows.push(("bytes on the disk", log.bytes.map_or_else(|| "none here".to_owned(), number)));
+        rows.push(("partitions", log.partitions.to_string()));
+        rows.push(("appends failed", number(log.append_failures)));
+    }
     let mut table = Table::new(&["log", ""]);
-    let rows = [
-        ("newest record appended", known(facts.log.newest)),
-        ("folded up to", known(folded)),
-        ("records not yet folded", number(facts.stream.records_ahead)),
-        ("samples folded since the start", number(facts.stream.samples)),
-        ("oldest record kept", known(facts.log.oldest)),
-        ("bytes on the disk", facts.log.bytes.map_or_else(|| "none here".to_owned(), number)),
-        ("partitions", facts.log.partitions.to_string()),
-        ("appends failed", number(facts.log.append_failures)),
-    ];
     for (name, value) in rows {
         table.row(&[Cell::Text(name.to_owned()), Cell::Text(value)]);
     }
@@ -226,89 +252,4 @@ fn more(all: usize, shown: usize, what: &str, out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::SpanReason;
-    use crate::node::status::facts::{SenderFacts, TrustFacts, UpstreamFacts};
-
-    const NOW: Timestamp = Timestamp(1_700_000_000_000);
-
-    fn healthy() -> Facts {
-        let view = ViewFacts {
-            job: "grpc".to_owned(),
-            rule: "0".to_owned(),
-            expr: "sum(rate(x[1m]))".to_owned(),
-            step_ms: 30_000,
-            max_delay_ms: 30_000,
-            final_to: Some(NOW + -40_000),
-            served: Some((NOW + -3_600_000, NOW + -40_000)),
-            ..ViewFacts::default()
-        };
-        let mut facts = Facts { now: NOW, views: vec![view], views_all: 1, ..Facts::default() };
-        facts.stream.caught_up = true;
-        facts
-    }
-
-    #[test]
-    fn a_healthy_node_needs_nothing() {
-        let html = write(&healthy());
-        assert!(html.contains("<p class=\"good\">Nothing.</p>"), "{html}");
-        assert!(html.contains("sum(rate(x[1m]))<br>every 30s") && html.contains("(40s ago)"), "{html}");
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_first_and_with_its_cause() {
-        let check = |change: fn(&mut Facts), words: &str| {
-            let mut facts = healthy();
-            change(&mut facts);
-            let html = write(&facts);
-            let (attention, _) = html.split_once("<h2>Views").unwrap();
-            assert!(attention.contains(words), "{words}: {attention}");
-        };
-        check(|facts| facts.stream.failed = Some("disk".to_owned()), "Streaming has stopped: disk");
-        check(|facts| facts.stream.caught_up = false, "The log is being replayed");
-        check(|facts| facts.views[0].final_to = None, "Rule 0 of job grpc has no values yet");
-        check(|facts| facts.views[0].final_to = Some(NOW + -400_000), "is 5m40s later than it should be");
-        check(
-            |facts| facts.views[0].spans = vec![(SpanReason::Overdue, NOW + -60_000, Timestamp::MAX)],
-            "is not served: overdue since 2023-11-14 22:12:20 (1m ago)",
-        );
-        check(|facts| facts.views[0].served = None, "is not served at its newest grid point");
-        check(
-            |facts| {
-                let last_difference = Some("at 1: {a=\"1\"} is 2 upstream".to_owned());
-                facts.views[0].trust = TrustFacts { asked: true, last_difference, ..TrustFacts::default() };
-            },
-            "is not served: at 1: {a=&quot;1&quot;} is 2 upstream",
-        );
-        check(
-            |facts| {
-                let failed_before_ms = Some((1000, "refused".to_owned()));
-                let reachable = Some(false);
-                facts.upstream = Some(UpstreamFacts { reachable, failed_before_ms, ..UpstreamFacts::default() });
-            },
-            "Upstream cannot be reached: refused",
-        );
-        check(
-            |facts| {
-                let (newest, first) = (Some(NOW + -600_000), NOW);
-                facts.senders = vec![SenderFacts { tenant: "".into(), sender: "eu-1".into(), first, newest }];
-            },
-            "Sender eu-1 is silent: its newest sample is of 2023-11-14 22:03:20 (10m ago)",
-        );
-    }
-
-    #[test]
-    fn names_from_outside_are_shown_and_not_obeyed() {
-        let mut facts = healthy();
-        let evil = "<script>alert('&')</script>";
-        facts.views[0].expr = evil.to_owned();
-        facts.views[0].job = evil.to_owned();
-        facts.senders = vec![SenderFacts { tenant: evil.into(), sender: evil.into(), first: NOW, newest: None }];
-        facts.stream.failed = Some(evil.to_owned());
-        facts.upstream = Some(UpstreamFacts { identity: Some(evil.to_owned()), ..UpstreamFacts::default() });
-        let html = write(&facts);
-        assert!(!html.contains("<script"), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;alert(&#39;&amp;&#39;)").count(), 6, "{html}");
-    }
-}
+mod tests;

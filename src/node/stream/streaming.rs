@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::catch_up::CatchUp;
-use super::{Command, StreamOptions, StreamStatus, ViewProgress, describe};
+use super::{Command, StreamOptions, StreamStatus, describe};
 use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot, compile};
 use crate::dataflow::{ViewSet, ViewStart};
 use crate::log::{Log, ReadFrom};
@@ -161,13 +161,7 @@ impl Streaming {
         self.status.records_ahead.store(closed.records_ahead, Ordering::Relaxed);
         self.status.log_time.store(self.main.log_time().0, Ordering::Relaxed);
         closed.outputs.iter().flat_map(|output| &output.folded).for_each(|folded| self.status.folded.note(folded));
-        for emitted in closed.outputs.iter().flat_map(|output| &output.emitted) {
-            let begun = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };
-            let mut progress = self.status.views.entry(emitted.view).or_insert(begun);
-            progress.newest = *emitted;
-            progress.not_counted += emitted.not_counted;
-            progress.conflicting += emitted.conflicting;
-        }
+        closed.outputs.iter().flat_map(|output| &output.emitted).for_each(|emitted| self.status.note_emitted(emitted));
     }
 
     /// Commits, again and again while the disk refuses: what was read stays in the log, and nothing is skipped.
@@ -247,6 +241,6 @@ impl Streaming {
 }
 
 /// How far before a position everything that it still needs may lie.
-pub(super) fn resume_ms(plan: &OperatorsPlan) -> i64 {
+pub(in crate::node) fn resume_ms(plan: &OperatorsPlan) -> i64 {
     plan.reach_ms_max + plan.max_delay_ms_max + plan.step_ms_max + FUTURE_MS
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use super::problem::Report;
-use super::read::ReadOptions;
+use super::read::{ReadOptions, SEE_SCHEMA};
 use super::tree::{Node, Place, Value, member};
 use super::types::{LimitsSpec, RuleSpec};
 use crate::model::matcher::is_label_name;
@@ -122,7 +122,7 @@ fn read(text: &RuleText<'_>, defaults: Option<&Defaults>, report: &mut Report) -
     let mut merged = defaults.cloned().unwrap_or_default();
     merged.extend(own);
     serde_json::from_value(serde_json::Value::Object(merged))
-        .map_err(|error| report.error(text.field.clone(), text.node.place, error.to_string(), ""))
+        .map_err(|error| report.error(text.field.clone(), text.node.place, error.to_string(), SEE_SCHEMA))
         .ok()
 }
 
@@ -138,7 +138,11 @@ fn kept(text: &RuleText<'_>, expr: &str, report: &mut Report) -> Option<Kept> {
     let parsed = match crate::promql::parse(expr) {
         Ok(parsed) => parsed,
         Err(error) => {
-            report.error(field, text.within_expr(error.source.start as usize), error.message, "");
+            let remedy = match error.beyond_limits {
+                true => "keep its parts as rules of their own, and combine them in the query",
+                false => "correct it there; what Prometheus 3 takes for PromQL is read",
+            };
+            report.error(field, text.within_expr(error.source.start as usize), error.message, remedy);
             return None;
         }
     };
@@ -155,7 +159,7 @@ fn kept(text: &RuleText<'_>, expr: &str, report: &mut Report) -> Option<Kept> {
                 NotKept::Function(_) | NotKept::Argument => argument,
                 NotKept::NotAnAggregation | NotKept::Aggregation(_) => text.within_expr(parsed.peel().source.start as usize),
             };
-            report.error(field, place, why.to_string(), "");
+            report.error(field, place, why.to_string(), why.remedy());
             None
         }
     }
@@ -204,7 +208,7 @@ fn retention(text: &RuleText<'_>, spec: &RuleSpec, step_ms: Option<i64>, report:
         let (field, place) = text.at("retention");
         let message =
             format!("must be longer than the step of {}, not {}", format_duration(step_ms), format_duration(kept_ms));
-        report.error(field, place, message, "");
+        report.error(field, place, message, "keep results longer, or shorten the step");
         return None;
     }
     Some(kept_ms)
@@ -226,8 +230,16 @@ fn duration(
     }
     let (field, place) = text.at(key);
     let message = format!("must be between {} and {}, not {written}", format_duration(least), format_duration(most));
-    report.error(field, place, message, "");
+    report.error(field, place, message, nearer(ms, least, most));
     None
+}
+
+/// What to do about a duration out of its bounds.
+fn nearer(ms: i64, least: i64, most: i64) -> String {
+    match ms < least {
+        true => format!("make it {} or longer", format_duration(least)),
+        false => format!("make it {} or shorter", format_duration(most)),
+    }
 }
 
 /// The labels set on recorded series.
@@ -247,7 +259,7 @@ fn labels(text: &RuleText<'_>, spec: &RuleSpec, shape: Option<&Shape>, report: &
             && names.iter().any(|name| *name == entry.key)
         {
             let message = "would overwrite a label by which the rule groups, and so make several series one";
-            report.error(field, entry.key_place, message, "rename it");
+            report.error(field, entry.key_place, message, "give it another name");
         }
     }
     if !labels.is_empty() && !text.has("record") && text.node.get("labels").is_some() {
@@ -269,7 +281,7 @@ fn window(text: &RuleText<'_>, kept: &Kept, options: &ReadOptions, report: &mut 
             format_duration(most),
             format_duration(shape.window_ms)
         );
-        return report.error(field, place, message, "");
+        return report.error(field, place, message, nearer(shape.window_ms, least, most));
     }
     let interval_ms = options.scrape_interval_ms.unwrap_or(SCRAPE_INTERVAL_ASSUMED_MS);
     if function.counter && shape.window_ms < interval_ms.saturating_mul(2) {

@@ -16,6 +16,7 @@ mod types;
 
 pub use nearest::did_you_mean;
 pub use problem::{Problem, Report, Severity};
+pub(crate) use read::duration_fault;
 pub use read::{Checked, JOB_FILE_BYTES_MAX, ReadOptions, check_jobs, read_job, read_jobs};
 pub use text::plan_text;
 pub use types::{Defaults, ExprText, JobSpec, LimitsSpec, RuleSpec, SemanticsSpec, schema};

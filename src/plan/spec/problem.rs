@@ -31,7 +31,7 @@ pub struct Problem {
     pub severity: Severity,
     /// What is wrong.
     pub message: String,
-    /// What to do; empty when the message says it.
+    /// What to do; an error always says it.
     pub remedy: String,
 }
 
@@ -85,9 +85,10 @@ impl Report {
     }
 
     pub fn error(&mut self, field: impl Into<String>, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
-        let field = field.into();
+        let (field, remedy) = (field.into(), remedy.into());
+        debug_assert!(!remedy.is_empty(), "an error says what to do: {field}");
         self.bad.insert(field.clone());
-        self.add(Severity::Error, field, place, message.into(), remedy.into());
+        self.add(Severity::Error, field, place, message.into(), remedy);
     }
 
     pub fn warning(

@@ -10,12 +10,15 @@ use super::structure::{Grammar, Later};
 use super::tree::{Node, Place, Value, item, parse_json};
 use super::types::{JobSpec, schema};
 use crate::model::matcher::{is_label_name, is_metric_name};
-use crate::model::time::parse_duration;
+use crate::model::time::{DURATION_REMEDY, parse_duration};
 use crate::model::{METRIC_NAME, Tenant};
 use crate::plan::job::Job;
 
 /// A job file larger than this is refused unread.
 pub const JOB_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// What to do about a file whose shape is not a job's, where nothing better is known.
+pub(super) const SEE_SCHEMA: &str = "write it as `prefold check --schema` says";
 
 /// What reading needs to know beside the files.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,14 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Takes in what else is to say about the files; by file and place afterwards.
+    pub fn add(&mut self, problems: Vec<Problem>) {
+        if !problems.is_empty() {
+            self.problems.extend(problems);
+            self.problems.sort();
+        }
+    }
+
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
     }
@@ -107,7 +118,7 @@ fn parse(text: &str, report: &mut Report) -> Option<Node> {
     match parse_json(text) {
         Ok(tree) => Some(tree),
         Err(error) => {
-            report.error("", error.place, format!("not JSON: {}", error.message), "");
+            report.error("", error.place, format!("not JSON: {}", error.message), error.remedy);
             None
         }
     }
@@ -137,7 +148,7 @@ fn header(tree: &Node, report: &mut Report) -> Option<JobSpec> {
     json.insert("rules".to_owned(), serde_json::Value::Array(Vec::new()));
     json.entry("name").or_insert_with(|| serde_json::Value::String(String::new()));
     serde_json::from_value(serde_json::Value::Object(json))
-        .map_err(|error| report.error("", tree.place, error.to_string(), ""))
+        .map_err(|error| report.error("", tree.place, error.to_string(), SEE_SCHEMA))
         .ok()
 }
 
@@ -195,13 +206,15 @@ const LATER: &[Later] = &[
 fn format(format: &str, text: &str) -> Result<(), (String, String)> {
     let wrong = |ok: bool, message: String, remedy: &str| if ok { Ok(()) } else { Err((message, remedy.to_owned())) };
     match format {
-        "prometheus-duration" => parse_duration(text).map(|_| ()).map_err(|message| (message, String::new())),
+        "prometheus-duration" => duration_fault(text),
         "metric-name" => wrong(
             is_metric_name(text),
             format!("{text:?} is not a metric name"),
             "use letters, digits, _ and :, and no digit first",
         ),
-        "label-name" if text == METRIC_NAME => Err(("the metric's name is not a label to keep".to_owned(), String::new())),
+        "label-name" if text == METRIC_NAME => {
+            Err(("the metric's name is not a label to keep".to_owned(), "leave it out: a view has one metric".to_owned()))
+        }
         "label-name" => wrong(
             is_label_name(text),
             format!("{text:?} is not a label name"),
@@ -214,6 +227,12 @@ fn format(format: &str, text: &str) -> Result<(), (String, String)> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is wrong with a duration, and the remedy.
+pub(crate) fn duration_fault(text: &str) -> Result<(), (String, String)> {
+    let remedy = || DURATION_REMEDY.to_owned();
+    parse_duration(text).map(drop).map_err(|_| (format!("not a valid duration: {text:?}"), remedy()))
 }
 
 #[cfg(test)]

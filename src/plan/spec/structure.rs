@@ -19,7 +19,7 @@ pub struct Grammar {
     pub format: FormatCheck,
 }
 
-/// Holds a text (second) against the schema's `format` (first): what is wrong, and the remedy or nothing.
+/// Holds a text (second) against the schema's `format` (first): what is wrong, and the remedy.
 pub type FormatCheck = fn(&str, &str) -> Result<(), (String, String)>;
 
 /// An option that no code reads yet.
@@ -48,7 +48,8 @@ impl Grammar {
         let alternatives = self.alternatives(schema);
         let Some(schema) = alternatives.iter().find(|schema| admits(schema, &node.value)) else {
             let message = format!("must be {}, not {}", wanted(&alternatives), kind(&node.value));
-            return report.error(field, node.place, message, example(schema));
+            let remedy = example(schema).unwrap_or_else(|| format!("write {} there", wanted(&alternatives)));
+            return report.error(field, node.place, message, remedy);
         };
         match &node.value {
             Value::Map(entries) => self.map(schema, node, entries, field, report),
@@ -105,7 +106,8 @@ impl Grammar {
 
     fn list(&self, schema: &Json, place: Place, items: &[Node], field: &str, report: &mut Report) {
         if schema["minItems"].as_u64().is_some_and(|least| (items.len() as u64) < least) {
-            report.error(field, place, "must not be empty", example(schema));
+            let remedy = example(schema).unwrap_or_else(|| "add one, or more".to_owned());
+            report.error(field, place, "must not be empty", remedy);
         }
         for (index, node) in items.iter().enumerate() {
             self.node(&schema["items"], node, &item(field, index), report);
@@ -129,7 +131,12 @@ impl Grammar {
         }
         let message = format!("must be one of {}, not {text:?}", allowed.join(", "));
         let near = did_you_mean(text, allowed.iter().copied());
-        report.error(field, place, message, near.map_or(String::new(), |near| format!("did you mean {near}?")));
+        report.error(
+            field,
+            place,
+            message,
+            near.map_or("choose one of them".to_owned(), |near| format!("did you mean {near}?")),
+        );
     }
 }
 
@@ -183,7 +190,11 @@ fn range(schema: &Json, place: Place, number: &serde_json::Number, field: &str, 
         (Some(least), None) => format!("must be at least {least}, not {number}"),
         _ => format!("must be at most {}, not {number}", most.unwrap_or(f64::NAN)),
     };
-    report.error(field, place, message, "");
+    let remedy = match least.filter(|least| value < *least) {
+        Some(least) => format!("make it {least} or more"),
+        None => format!("make it {} or less", most.unwrap_or(f64::MAX)),
+    };
+    report.error(field, place, message, remedy);
 }
 
 /// The texts a schema is restricted to; none when it is not.
@@ -247,8 +258,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn example(schema: &Json) -> String {
-    schema["examples"][0].as_str().map_or(String::new(), |example| format!("write it like {example:?}"))
+fn example(schema: &Json) -> Option<String> {
+    schema["examples"][0].as_str().map(|example| format!("write it like {example:?}"))
 }
 
 fn first_sentence(text: &str) -> &str {
@@ -256,93 +267,4 @@ fn first_sentence(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::plan::spec::tree::parse_yaml;
-
-    fn grammar() -> Grammar {
-        Grammar {
-            schema: json!({
-                "type": "object",
-                "properties": {
-                    "name": { "type": "string", "description": "What it is called. More.", "format": "lower" },
-                    "mode": { "anyOf": [{ "$ref": "#/$defs/Mode" }, { "type": "null" }] },
-                    "lines": { "anyOf": [
-                        { "type": "string" },
-                        { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-                    ] },
-                    "share": { "type": ["number", "null"], "minimum": 0, "maximum": 1 },
-                    "count": { "type": "integer", "minimum": 1 },
-                    "labels": { "type": "object", "additionalProperties": { "type": "string" } },
-                },
-                "required": ["name"],
-                "additionalProperties": false,
-                "$defs": { "Mode": { "oneOf": [
-                    { "type": "string", "const": "fast" },
-                    { "type": "string", "enum": ["slow"] },
-                ] } },
-            }),
-            later: &[
-                Later { key: "turbo", value: None, remedy: "use mode" },
-                Later { key: "mode", value: Some("warp"), remedy: "be patient" },
-            ],
-            format: |format, text| match format == "lower" && text != text.to_lowercase() {
-                true => Err((format!("{text:?} is not lower case"), String::new())),
-                false => Ok(()),
-            },
-        }
-    }
-
-    #[track_caller]
-    fn check(yaml: &str, expected: &[&str]) {
-        let mut report = Report::new(Path::new("f"));
-        grammar().check(&parse_yaml(yaml).unwrap(), &mut report);
-        let found: Vec<String> = report.into_problems().iter().map(ToString::to_string).collect();
-        assert_eq!(found, expected, "{yaml}");
-    }
-
-    #[test]
-    fn what_the_schema_allows_passes() {
-        check("{name: a, mode: fast, lines: x, share: 1, count: 3, labels: {a: b}}", &[]);
-        check("{name: a, mode: slow, lines: [x, y], share: 0.5}", &[]);
-        check("{name: a, mode: null, share: null}", &[]);
-    }
-
-    #[test]
-    fn everything_else_is_reported_at_its_place() {
-        check(
-            "{nmae: a}",
-            &["f:1:2: nmae: is not a known key; did you mean `name`?", "f:1:1: name: is missing; add it: What it is called"],
-        );
-        check(
-            "{name: A, turbo: 1}",
-            &["f:1:8: name: \"A\" is not lower case", "f:1:11: turbo: this version does not support `turbo` yet; use mode"],
-        );
-        check(
-            "{name: 5, mode: fats, count: 1.5}",
-            &[
-                "f:1:8: name: must be a string, not a number",
-                "f:1:17: mode: must be one of fast, slow, not \"fats\"; did you mean fast?",
-                "f:1:30: count: must be a whole number, not a fraction",
-            ],
-        );
-        check(
-            "{name: a, mode: warp, share: 1.5, count: 0}",
-            &[
-                "f:1:17: mode: this version does not support \"warp\" yet; be patient",
-                "f:1:30: share: must be between 0 and 1, not 1.5",
-                "f:1:42: count: must be at least 1, not 0",
-            ],
-        );
-        check(
-            "{name: a, lines: [], labels: {a: 1}}",
-            &["f:1:18: lines: must not be empty", "f:1:34: labels.a: must be a string, not a number"],
-        );
-        check("{name: a, lines: {}}", &["f:1:18: lines: must be a string or a list, not an object"]);
-        check("[]", &["f:1:1: must be an object, not a list"]);
-    }
-}
+mod tests;

@@ -56,7 +56,14 @@ pub struct Entry {
 pub struct SyntaxError {
     pub place: Place,
     pub message: String,
+    /// What to do.
+    pub remedy: &'static str,
 }
+
+const JSON: &str = "names and texts stand in double quotes, commas between entries and none after the last";
+const YAML: &str =
+    "names and values stand as `name: value`, lists as `- item`; quote what holds : or # or begins with a bracket";
+const TOO_DEEP: &str = "nest lists and objects less deep, and split what is large";
 
 /// Reads JSON: strictly, because editors and other tools read job files too.
 ///
@@ -83,7 +90,12 @@ pub fn yaml_error(error: &serde_saphyr::Error) -> SyntaxError {
     let message = error.without_snippet().to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
-    SyntaxError { place, message: message.to_owned() }
+    let remedy = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "leave one of the two out",
+        serde_saphyr::Error::Budget { .. } => TOO_DEEP,
+        _ => YAML,
+    };
+    SyntaxError { place, message: message.to_owned(), remedy }
 }
 
 fn json_error(text: &str, error: &serde_json::Error) -> SyntaxError {
@@ -94,7 +106,8 @@ fn json_error(text: &str, error: &serde_json::Error) -> SyntaxError {
     let column = source.char_indices().take_while(|(at, _)| *at < bytes).count() + 1;
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-    SyntaxError { place: Place { line: clamp(line as u64), column: clamp(column as u64), offset: 0 }, message }
+    let remedy = if message.contains("recursion limit") { TOO_DEEP } else { JSON };
+    SyntaxError { place: Place { line: clamp(line as u64), column: clamp(column as u64), offset: 0 }, message, remedy }
 }
 
 fn place(location: &serde_saphyr::Location) -> Place {
@@ -292,7 +305,7 @@ mod tests {
     fn check_syntax(text: &str, place: (u32, u32), word: &str) {
         let error = parse_json(text).unwrap_err();
         assert_eq!((error.place.line, error.place.column), place, "{text}: {error:?}");
-        assert!(error.message.contains(word), "{error:?}");
+        assert!(error.message.contains(word) && !error.remedy.is_empty(), "{error:?}");
     }
 
     #[test]

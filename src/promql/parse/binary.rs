@@ -5,8 +5,8 @@ use smol_str::SmolStr;
 use super::super::check::{binary_type, check_binary, settle_matching};
 use super::super::expr::{Binary, BinaryOp, Cardinality, ExprKind, Matching, NumberLiteral, SourceRange};
 use super::super::token::{Keyword, Token, TokenKind};
-use super::literal::quoted;
 use super::{Node, Parsed, Parser};
+use crate::model::quote::quoted;
 
 /// A sign before an operand binds like multiplication.
 pub(in crate::promql) const SIGN_BINDING: u8 = 5;

@@ -4,8 +4,8 @@ use super::super::check::{check_aggregate, check_call};
 use super::super::expr::{Aggregate, Expr, ExprKind, Grouping, SourceRange, ValueType};
 use super::super::signature::{AGGREGATIONS_WITH_PARAM, signature};
 use super::super::token::{Keyword, Token, TokenKind};
-use super::literal::quoted;
 use super::{Node, Parsed, Parser, begins_expression};
+use crate::model::quote::quoted;
 
 /// Arguments, their types and the depth of the deepest.
 #[derive(Default)]

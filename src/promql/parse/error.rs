@@ -14,6 +14,8 @@ pub struct ParseError {
     pub line: u32,
     /// From 1, in bytes.
     pub column: u32,
+    /// Whether it may be PromQL, and is longer or nested deeper than we read.
+    pub beyond_limits: bool,
 }
 
 impl ParseError {
@@ -25,7 +27,14 @@ impl ParseError {
             source,
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count() as u32,
             column: 1 + (before.len() - line_start) as u32,
+            beyond_limits: false,
         })
+    }
+
+    pub(in crate::promql) fn beyond_limits(text: &str, source: SourceRange, message: String) -> Box<ParseError> {
+        let mut error = ParseError::new(text, source, message);
+        error.beyond_limits = true;
+        error
     }
 }
 

@@ -1,7 +1,6 @@
 //! Numbers, durations and strings as PromQL writes them: where they end, what they are worth, how they are quoted.
 
-use std::fmt::Write;
-
+use crate::model::quote::{push_escaped, quoted};
 use crate::model::time::parse_duration;
 
 /// The NaN that Prometheus' literal stands for.
@@ -207,47 +206,12 @@ pub(in crate::promql) fn unquote(token: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A string in double quotes, escaped as Go does it; reads back as the same string.
-pub(in crate::promql) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    text.chars().for_each(|c| push_escaped(&mut out, c, '"'));
-    out.push('"');
-    out
-}
-
 /// The character at a byte position in single quotes.
 pub(in crate::promql) fn quoted_char_at(text: &str, at: usize) -> String {
     let mut out = String::from("'");
     push_escaped(&mut out, text[at..].chars().next().unwrap_or(char::REPLACEMENT_CHARACTER), '\'');
     out.push('\'');
     out
-}
-
-fn push_escaped(out: &mut String, c: char, quote: char) {
-    match c {
-        '\x07' => out.push_str("\\a"),
-        '\x08' => out.push_str("\\b"),
-        '\x0c' => out.push_str("\\f"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '\x0b' => out.push_str("\\v"),
-        '\\' => out.push_str("\\\\"),
-        _ if c == quote => out.extend(['\\', c]),
-        '"' | '\'' | ' '..='~' => out.push(c),
-        _ => {
-            // The lexer refuses the replacement character itself; what cannot be printed is written as its number.
-            let printable = c != char::REPLACEMENT_CHARACTER && c.escape_debug().len() == 1;
-            let written = match u32::from(c) {
-                _ if printable => write!(out, "{c}"),
-                code @ 0..=0x7f => write!(out, "\\x{code:02x}"),
-                code @ 0x80..=0xffff => write!(out, "\\u{code:04x}"),
-                code => write!(out, "\\U{code:08x}"),
-            };
-            written.expect("writing to a String cannot fail");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 fn parse_boxed(text: &str) -> Parsed<Expr> {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the query has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len());
-        return Err(ParseError::new(text, SourceRange::default(), message));
+        return Err(ParseError::beyond_limits(text, SourceRange::default(), message));
     }
     let mut parser = Parser::new(text)?;
     if parser.token.kind == TokenKind::End {
@@ -157,7 +157,8 @@ impl<'a> Parser<'a> {
     fn enter(&mut self) -> Parsed<()> {
         if self.nesting > NESTING_MAX {
             let source = SourceRange { start: self.token.start, end: self.token.end };
-            return self.fail(source, format!("the query is nested deeper than the limit of {NESTING_MAX}"));
+            let message = format!("the query is nested deeper than the limit of {NESTING_MAX}");
+            return Err(ParseError::beyond_limits(self.text, source, message));
         }
         self.nesting += 1;
         Ok(())
@@ -167,7 +168,8 @@ impl<'a> Parser<'a> {
     fn node(&self, kind: ExprKind, start: u32, value_type: ValueType, depth_below: u32) -> Parsed<Node> {
         let source = SourceRange { start, end: self.last_end };
         if depth_below >= TREE_DEPTH_MAX {
-            return self.fail(source, format!("the query's tree is deeper than the limit of {TREE_DEPTH_MAX}"));
+            let message = format!("the query's tree is deeper than the limit of {TREE_DEPTH_MAX}");
+            return Err(ParseError::beyond_limits(self.text, source, message));
         }
         Ok(Node { expr: Box::new(Expr::new(kind, source)), value_type, depth: depth_below + 1 })
     }

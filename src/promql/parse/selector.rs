@@ -6,8 +6,8 @@ use super::super::expr::{
     At, BinaryOp, Expr, ExprKind, Modified, Origin, RangeEdge, SourceRange, TimeShift, ValueType, VectorSelector,
 };
 use super::super::token::{Keyword, Preprocessor, Token, TokenKind};
-use super::literal::quoted;
 use super::{Node, Parsed, Parser};
+use crate::model::quote::quoted;
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Selector, Timestamp};
 
 const LABEL_CONTEXT: &str = "label matching";

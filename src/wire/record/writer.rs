@@ -138,11 +138,6 @@ impl RecordWriter {
         }
     }
 
-    /// Whether the record has neither series nor refusals.
-    pub fn is_empty(&self) -> bool {
-        self.series.is_empty() && self.refusals.is_empty()
-    }
-
     /// The memory of its buffers.
     pub fn memory_bytes(&self) -> usize {
         let buffers = [&self.head, &self.refusals, &self.series, &self.symbols, &self.references];

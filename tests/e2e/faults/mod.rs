@@ -52,7 +52,8 @@ scenarios! {
     e2e_instant_selectors_equal_prometheus: super::results::instant_selectors;
 }
 
-/// Whether faults are watched at their full length.
+/// Whether faults are watched at their full length, past the lookback: five minutes that no Prometheus shortens. What is
+/// decided then is decided in every run by a law, `s3_a_sender_cut_off_for_longer_than_the_lookback_comes_back`.
 fn is_long() -> bool {
     std::env::var_os("PREFOLD_E2E_LONG").is_some()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::ingest::scrape::{Health, SampleBatch, ScrapeOutcome};
+use crate::ingest::scrape::{FailureReason, Health, SampleBatch, ScrapeOutcome};
 use crate::model::{Timestamp, is_stale};
 
 /// A clock that stands still: the scraper has to keep times apart itself.
@@ -64,6 +65,7 @@ impl ScrapeObserver for Counters {
 struct Answer {
     body: Arc<Mutex<String>>,
     content_type: Arc<Mutex<&'static str>>,
+    status: Arc<Mutex<StatusCode>>,
     asked: Arc<Mutex<HeaderMap>>,
 }
 
@@ -79,7 +81,7 @@ impl Answer {
         let handler = move |headers: HeaderMap| async move {
             *answer.asked.lock() = headers;
             let content_type = *answer.content_type.lock();
-            ([(CONTENT_TYPE, content_type)], answer.body.lock().clone()).into_response()
+            (*answer.status.lock(), [(CONTENT_TYPE, content_type)], answer.body.lock().clone()).into_response()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -142,12 +144,19 @@ fn lines(samples: &[&str], report: [String; 4]) -> Vec<String> {
 }
 
 fn start(configs: &[ScrapeConfig], refusals: u32) -> (Scraper, mpsc::Receiver<SampleBatch>, Arc<Counters>) {
+    start_within(configs, refusals, SeriesLimits::default())
+}
+
+fn start_within(
+    configs: &[ScrapeConfig],
+    refusals: u32,
+    limits: SeriesLimits,
+) -> (Scraper, mpsc::Receiver<SampleBatch>, Arc<Counters>) {
     let (sender, batches) = mpsc::channel(10_000);
     let sink = Arc::new(Channel { batches: sender, refusals: Mutex::new(refusals) });
     let counters = Arc::new(Counters::default());
     let observer = Arc::clone(&counters) as Arc<dyn ScrapeObserver>;
-    let scraper =
-        Scraper::start(configs, sink, Arc::new(Still), reqwest::Client::new(), observer, SeriesLimits::default()).unwrap();
+    let scraper = Scraper::start(configs, sink, Arc::new(Still), reqwest::Client::new(), observer, limits).unwrap();
     (scraper, batches, counters)
 }
 
@@ -234,16 +243,100 @@ async fn bodies_and_samples_have_limits() {
     let answer = Answer::default();
     answer.set("text/plain", "a 1\nb 1\n");
     let address = answer.serve().await;
-    for (body_bytes_max, sample_limit, error) in
-        [(7, 0, "the body is larger than the body_size_limit of 7 bytes"), (8, 1, "line 2: more than 1 samples")]
-    {
-        let config = ScrapeConfig { body_bytes_max, sample_limit, ..config(&address, 100) };
-        let (scraper, mut batches, _) = start(&[config], 0);
-        until(&mut batches, "up 0").await;
+    let whole = config(&address, 100);
+    check_failure(
+        ScrapeConfig { body_bytes_max: 7, ..whole.clone() },
+        FailureReason::BodyTooLarge,
+        "the body is larger than the body_size_limit of 7 bytes",
+    )
+    .await;
+    check_failure(
+        ScrapeConfig { body_bytes_max: 8, sample_limit: 1, ..whole.clone() },
+        FailureReason::BeyondLimits,
+        "line 2: more than 1 samples",
+    )
+    .await;
+    check_failure(
+        ScrapeConfig { label_limit: 2, ..whole },
+        FailureReason::BeyondLimits,
+        "has 3 labels, more than label_limit 2",
+    )
+    .await;
+}
+
+/// The node's limits are the parser's, unless a job's are wider.
+#[tokio::test]
+async fn the_limits_of_the_node_hold_for_bodies() {
+    let answer = Answer::default();
+    answer.set("text/plain", "a{b=\"1234\",c=\"\",d=\"\"} 1\n");
+    let target = config(&answer.serve().await, 100);
+    let node = |labels_per_series_max, label_value_bytes_max| SeriesLimits {
+        labels_per_series_max,
+        label_value_bytes_max,
+        ..SeriesLimits::default()
+    };
+    let job =
+        |label_limit, label_value_length_limit| ScrapeConfig { label_limit, label_value_length_limit, ..target.clone() };
+    for (node, job, error) in [
+        (node(4, 4), job(0, 0), ""),
+        (node(3, 4), job(0, 0), "line 1: more than 3 labels"),
+        (node(3, 4), job(9, 0), ""),
+        (node(4, 3), job(0, 0), "line 1: the value of label \"b\" is longer than 3 bytes"),
+        (node(4, 3), job(0, 99), ""),
+    ] {
+        let (scraper, mut batches, _) = start_within(&[job], 0, node);
+        until(&mut batches, if error.is_empty() { "up 1" } else { "up 0" }).await;
         assert_eq!(scraper.targets()[0].last_error, error);
         scraper.stop().await;
     }
-    let (scraper, mut batches, _) = start(&[config("127.0.0.1:1", 100)], 0);
+}
+
+/// Without a Content-Type it is what the job says.
+#[tokio::test]
+async fn a_target_that_does_not_say_its_format_is_read_in_the_jobs() {
+    let answer = Answer::default();
+    answer.set("", "a 1\n# EOF\n");
+    let target = config(&answer.serve().await, 100);
+    check_failure(target.clone(), FailureReason::ContentType, "fallback_scrape_protocol").await;
+    let fallback = Some(crate::ingest::exposition::Format::OpenMetrics);
+    let (scraper, mut batches, _) = start(&[ScrapeConfig { fallback, ..target }], 0);
+    until(&mut batches, "a 1").await;
+    scraper.stop().await;
+}
+
+/// Holds the reason and the words of a scrape's failure.
+async fn check_failure(config: ScrapeConfig, reason: FailureReason, words: &str) {
+    let (scraper, mut batches, counters) = start(&[config], 0);
     until(&mut batches, "up 0").await;
-    assert!(scraper.targets()[0].last_error.contains("onnect"), "{:?}", scraper.targets());
+    let error = scraper.targets()[0].last_error.clone();
+    assert!(error.contains(words), "{error}, not {words}");
+    let failures: Vec<_> = counters.scrapes.lock().iter().map(|outcome| outcome.failure).collect();
+    assert!(!failures.is_empty() && failures.iter().all(|failure| *failure == Some(reason)), "{failures:?}");
+    scraper.stop().await;
+}
+
+#[tokio::test]
+async fn every_failure_has_its_reason() {
+    let answer = Answer::default();
+    let target = config(&answer.serve().await, 100);
+    answer.set("text/html", "a 1\n");
+    check_failure(target.clone(), FailureReason::ContentType, "text/html").await;
+    answer.set("text/plain", "a x\n");
+    check_failure(target.clone(), FailureReason::BodyMalformed, "line 1: \"x\" is not a number").await;
+    *answer.status.lock() = StatusCode::NOT_FOUND;
+    check_failure(target, FailureReason::HttpStatus, "404").await;
+    check_failure(config("127.0.0.1:1", 100), FailureReason::Connect, "onnect").await;
+
+    // One that takes connections and says nothing, and one that says what is not HTTP.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = ScrapeConfig { timeout_ms: 100, ..config(&silent.local_addr().unwrap().to_string(), 100) };
+    check_failure(silent, FailureReason::Timeout, "no whole answer within the scrape_timeout of 0.1 s").await;
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = other.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, b"220 ready\r\n").await;
+        }
+    });
+    check_failure(config(&address, 100), FailureReason::Transfer, "").await;
 }

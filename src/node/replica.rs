@@ -1,0 +1,225 @@
+//! A query replica's other half: it follows "results" into its own store.
+//!
+//! Results, spans and its positions in the topic reach the store in one commit, so a replica that is killed goes on where its
+//! store stands. Coverage fails closed: each record says which grid points it decides, and what lies between those and what the
+//! store has is a gap; where the topic no longer holds what came before, spans that may have been told there are taken for
+//! granted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::dataflow::cluster_results::{commit_of, emitted_of};
+use crate::dataflow::home_of;
+use crate::log::topics::{Committed, PartitionFrom, PartitionsRead, Topic};
+use crate::log::{LogRecord, ReadError};
+use crate::model::{Commit, LogTime, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
+use crate::node::stream::StreamStatus;
+use crate::store::{Durability, Store, StoreError, ViewDescription};
+use crate::wire::cluster::{Described, ResultsRecord, ViewResults};
+
+const READ_BYTES: usize = 1 << 20;
+const WAIT: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Follows a topic of results.
+pub struct Replica {
+    results: Arc<dyn Topic>,
+    store: Arc<Store>,
+    status: Arc<StreamStatus>,
+    reader: Box<dyn PartitionsRead>,
+    positions: BTreeMap<PartitionId, Position>,
+    /// Of each view that was heard of, how long spans reach.
+    settles_ms: HashMap<ViewId, i64>,
+    /// Views of partitions that lost records, until their next grid points are heard of.
+    unsettled: HashSet<ViewId>,
+    /// Records and views that could not be used.
+    pub skipped: AtomicU64,
+}
+
+impl Replica {
+    /// Goes on where the store stands.
+    ///
+    /// # Errors
+    /// When the topic cannot be read.
+    pub fn start(results: Arc<dyn Topic>, store: Arc<Store>, status: Arc<StreamStatus>) -> Result<Replica, String> {
+        let mut reader = results.reader().map_err(|error| error.to_string())?;
+        let known = store.positions().filter(|(incarnation, _)| *incarnation == results.incarnation());
+        let known = known.map(|(_, positions)| positions).unwrap_or_default();
+        let positions: BTreeMap<PartitionId, Position> =
+            known.into_iter().map(|position| (position.partition, position)).collect();
+        for partition in (0..results.partitions()).map(PartitionId) {
+            let place = |position: &Position| Committed { next: position.next, log_time: position.log_time };
+            let known = positions.get(&partition).map(place);
+            let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
+            reader.add(partition, from).map_err(|error| error.to_string())?;
+        }
+        let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), AtomicU64::new(0));
+        Ok(Replica { results, store, status, reader, positions, settles_ms, unsettled, skipped })
+    }
+
+    /// One round: reads what is there, and commits it.
+    ///
+    /// # Errors
+    /// When the topic is not the one that was opened any more, or the store is damaged.
+    pub fn step(&mut self) -> Result<(), String> {
+        let mut records = Vec::new();
+        match self.reader.read(&mut records, READ_BYTES, WAIT) {
+            Ok(()) => {}
+            Err(error @ (ReadError::Closed | ReadError::Replaced { .. })) => return Err(error.to_string()),
+            Err(error @ (ReadError::Gone { partition, .. } | ReadError::Ahead { partition, .. })) => {
+                tracing::error!(%error, "results were deleted before they were read: what they may have held is uncovered");
+                self.lost(partition)?;
+                self.reader.skip_gap().map_err(|error| error.to_string())?;
+            }
+            Err(error) => tracing::error!(%error, "cannot read results, trying again"),
+        }
+        if !records.is_empty() {
+            self.take(records)?;
+        }
+        let ahead: u64 = (0..self.results.partitions()).map(|p| self.reader.ahead(PartitionId(p))).sum();
+        self.status.records_ahead.store(ahead, Ordering::Relaxed);
+        if ahead == 0 {
+            self.status.caught_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Records not read yet.
+    pub fn ahead(&self) -> u64 {
+        self.status.records_ahead.load(Ordering::Relaxed)
+    }
+
+    fn take(&mut self, records: Vec<LogRecord>) -> Result<(), String> {
+        let mut commit = self.empty();
+        let mut final_to: HashMap<ViewId, Timestamp> = HashMap::new();
+        for record in records {
+            let LogRecord { partition, offset, log_time, payload } = record;
+            match ResultsRecord::decode(&payload) {
+                Ok(said) => {
+                    commit.senders.extend(said.senders);
+                    for view in &said.views {
+                        self.take_view(view, &mut final_to, &mut commit)?;
+                    }
+                }
+                Err(error) => {
+                    self.skipped.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(partition = partition.0, offset = offset.0, %error, "a record of results is skipped");
+                    self.uncover_newest(partition, &mut commit);
+                }
+            }
+            let log_time: LogTime = log_time.max(self.positions.get(&partition).map_or(Timestamp::MIN, |p| p.log_time));
+            self.positions.insert(partition, Position { partition, next: offset.next(), log_time });
+            self.status.log_time.fetch_max(log_time.0, Ordering::Relaxed);
+        }
+        commit.positions = self.positions.values().copied().collect();
+        self.commit(&commit)
+    }
+
+    fn take_view(
+        &mut self,
+        said: &ViewResults,
+        final_to: &mut HashMap<ViewId, Timestamp>,
+        commit: &mut Commit,
+    ) -> Result<(), String> {
+        let id = said.view;
+        if let Some(described) = &said.described {
+            self.describe(id, described)?;
+        }
+        let Some(state) = self.store.view(id) else {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        };
+        let final_before = final_to.get(&id).copied().or(state.final_to);
+        if let Some((from, to)) = said.decided {
+            // What was told of it before may have been deleted.
+            let partition = home_of(id, self.results.partitions());
+            let is_cut = final_before.is_none() && self.results.extent(partition).truncated;
+            if is_cut || self.unsettled.remove(&id) {
+                let to = from + self.settles_ms.get(&id).copied().unwrap_or_default() + state.step_ms;
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+            }
+            final_to.insert(id, final_before.map_or(to, |before| before.max(to)));
+        }
+        commit_of(said, state.step_ms, final_before, commit);
+        for point in &said.points {
+            self.status.note_emitted(&emitted_of(id, point));
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, id: ViewId, described: &Described) -> Result<(), String> {
+        self.settles_ms.insert(id, described.settles_ms);
+        let Described { step_ms, fields, retention_ms, text, .. } = described.clone();
+        let description = ViewDescription { step_ms, fields, retention_ms, text };
+        match self.retried(|store| store.describe(id, description.clone())) {
+            Ok(()) => Ok(()),
+            Err(StoreError::Refused { what, .. }) => {
+                self.skipped.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(view = %id, what, "what a view is cannot be stored, and none of its results");
+                Ok(())
+            }
+            Err(error) => Err(format!("cannot store what view {id} is: {error}")),
+        }
+    }
+
+    /// Everything told of the views of a partition may have been withdrawn in what is lost.
+    fn lost(&mut self, partition: PartitionId) -> Result<(), String> {
+        let mut commit = self.empty();
+        for (id, state) in self.of_partition(partition) {
+            self.unsettled.insert(id);
+            let Some((from, to)) = state else { continue };
+            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+        }
+        self.commit(&commit)
+    }
+
+    /// A record that cannot be read may have uncovered what was told shortly before.
+    fn uncover_newest(&self, partition: PartitionId, commit: &mut Commit) {
+        for (id, state) in self.of_partition(partition) {
+            let Some((from, to)) = state else { continue };
+            let settles_ms = self.settles_ms.get(&id).copied().unwrap_or_default();
+            commit.spans.push(Uncover {
+                view: id,
+                reason: SpanReason::Gap,
+                from: from.max(to - settles_ms),
+                to: to + settles_ms,
+            });
+        }
+    }
+
+    /// The views of a partition, and from where to where the store has them.
+    fn of_partition(&self, partition: PartitionId) -> Vec<(ViewId, Option<(Timestamp, Timestamp)>)> {
+        let partitions = self.results.partitions();
+        let views = self.store.views().into_iter().filter(|(id, _)| home_of(*id, partitions) == partition);
+        views
+            .map(|(id, state)| (id, state.covered_from.zip(state.final_to).map(|(from, to)| (from, to + state.step_ms))))
+            .collect()
+    }
+
+    fn empty(&self) -> Commit {
+        Commit { log_incarnation: self.results.incarnation(), ..Commit::default() }
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<(), String> {
+        let durability = if commit.is_idle() { Durability::Later } else { Durability::Now };
+        self.retried(|store| store.apply(commit, durability)).map_err(|error| format!("cannot commit results: {error}"))
+    }
+
+    /// Again and again while the disk refuses: what was read stays in the topic.
+    fn retried(&self, write: impl Fn(&Store) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let mut said = false;
+        loop {
+            match write(&self.store) {
+                Err(error) if error.retryable() && !self.status.stopping.load(Ordering::Relaxed) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(%error, "cannot store results; trying again every second, nothing is lost");
+                    }
+                    std::thread::park_timeout(RETRY);
+                }
+                done => return done,
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The combine of a worker: some partitions of "partials" become results.
+//!
+//! A partition that arrives is read again from where its checkpoint says that it must be. What comes out is written to
+//! "results", and once that is durable, a checkpoint says so. Two owners of one partition write the same results, so nothing is
+//! fenced: whoever follows takes each grid point once.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::places::{self, Checkpoint, incarnation};
+use super::{InForce, Topics, ViewsInForce};
+use crate::compile::{OperatorsPlan, compile};
+use crate::dataflow::cluster_results::{Decided, results_of};
+use crate::dataflow::{ClusterCombine, ClusterCombineOptions, EpochOutput, home_of};
+use crate::log::topics::{Assigned, PartitionFrom, PartitionsRead, StreamWrite, Written};
+use crate::log::{LogRecord, ReadError};
+use crate::model::{LogTime, Offset, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
+use crate::node::stream::description;
+use crate::wire::cluster::{Described, PartialsRecord, ResultsRecord, ViewResults};
+
+const READ_BYTES: usize = 1 << 20;
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Nothing is read while so many bytes wait to be written.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// How often a view is described again, with its open spans: who begins to read in the middle knows it then.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(600);
+
+/// Clocks of brokers may differ by this: partials may have been written by one whose clock is behind.
+const CLOCKS_APART_MS: i64 = 60_000;
+
+/// What a combine is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct CombineWorkerOptions {
+    pub new_senders_uncover: bool,
+    pub checkpoint_every: Duration,
+}
+
+/// The combine of one process.
+pub struct CombineWorker {
+    topics: Topics,
+    options: CombineWorkerOptions,
+    in_force: InForce,
+    views: Arc<ViewsInForce>,
+    plan: Arc<OperatorsPlan>,
+    reader: Box<dyn PartitionsRead>,
+    writer: Box<dyn StreamWrite>,
+    homes: BTreeMap<PartitionId, Home>,
+    buffer: Vec<LogRecord>,
+    /// Records that could not be used.
+    pub skipped: u64,
+}
+
+/// A partition of "partials" that is ours.
+struct Home {
+    combine: ClusterCombine,
+    /// The offset behind the last record taken.
+    next: Offset,
+    log_time: LogTime,
+    /// Records of a job set that is not known here yet.
+    waiting: VecDeque<LogRecord>,
+    described: HashMap<ViewId, Instant>,
+    /// Results handed over and not durable yet, in order; checkpoints wait behind them.
+    unacknowledged: VecDeque<Handed>,
+    checkpointed: Instant,
+}
+
+enum Handed {
+    Results(Written),
+    Checkpoint(Box<Checkpoint>, Position),
+}
+
+impl CombineWorker {
+    /// Begins with the partitions that are ours already, and takes those that come.
+    ///
+    /// # Errors
+    /// When a reader or a writer cannot be had.
+    pub fn start(topics: Topics, in_force: InForce, options: CombineWorkerOptions) -> Result<CombineWorker, String> {
+        let views = in_force.load_full();
+        let mut worker = CombineWorker {
+            plan: Arc::new(compile(&views.catalog, &OperatorsPlan::default())),
+            reader: topics.partials.reader().map_err(|error| error.to_string())?,
+            writer: topics.results.writer()?,
+            homes: BTreeMap::new(),
+            buffer: Vec::new(),
+            skipped: 0,
+            topics,
+            options,
+            in_force,
+            views,
+        };
+        for home in worker.topics.combiners.owned() {
+            worker.arrived(home)?;
+        }
+        Ok(worker)
+    }
+
+    /// One round: partitions, views, records, and what is durable by now.
+    ///
+    /// # Errors
+    /// When combine must be started again: it goes on from its checkpoints then.
+    pub fn step(&mut self) -> Result<(), String> {
+        while let Ok(event) = self.topics.combiners.events().try_recv() {
+            match event {
+                Assigned::Arrived(home) => self.arrived(home)?,
+                Assigned::Left(home) => self.left(home),
+            }
+        }
+        self.look_at_views();
+        match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
+            true => self.read()?,
+            false => std::thread::park_timeout(WAIT),
+        }
+        self.combine();
+        if let Some(why) = self.writer.failed() {
+            return Err(format!("results cannot be written: {why}"));
+        }
+        self.checkpoint();
+        self.acknowledge()
+    }
+
+    /// Partitions of "partials" that are ours, and records of each not read yet.
+    pub fn ahead(&self) -> Vec<(PartitionId, u64)> {
+        self.homes.keys().map(|home| (*home, self.reader.ahead(*home))).collect()
+    }
+
+    fn arrived(&mut self, home: PartitionId) -> Result<(), String> {
+        self.left(home);
+        self.topics.positions.catch_up()?;
+        self.topics.senders.catch_up()?;
+        let (samples, partials) = (self.topics.samples.incarnation(), self.topics.partials.incarnation());
+        let checkpoint = Checkpoint::read(&*self.topics.positions, home).unwrap_or_default();
+        // Those of other topics say where views stand, but nothing of this one.
+        let is_of_these = checkpoint.partials == incarnation(partials);
+        let from = if is_of_these { PartitionFrom::Offset(checkpoint.needs()) } else { PartitionFrom::Beginning };
+        let extent = self.topics.partials.extent(home);
+        let is_lost = if is_of_these { extent.first > checkpoint.needs() } else { extent.truncated };
+        let from = if is_lost { PartitionFrom::Beginning } else { from };
+        let readable_from = is_lost.then_some(extent.first_log_time + CLOCKS_APART_MS);
+        if is_lost {
+            tracing::error!(
+                partition = home.0,
+                "partials that are needed were deleted: views are uncovered over what they may have held; let the topic of \
+                 partials keep as long as that of samples"
+            );
+        }
+        let options = ClusterCombineOptions {
+            log_incarnation: samples,
+            partitions: self.topics.samples.partitions(),
+            new_senders_uncover: self.options.new_senders_uncover,
+            tells_senders: home == PartitionId(0),
+            readable_from,
+        };
+        let senders = places::senders(&*self.topics.senders, samples);
+        let mut combine = ClusterCombine::new(options, &senders, checkpoint.standing());
+        let homes = self.topics.partials.partitions();
+        combine.views(self.views.set, &self.plan, |view| home_of(view, homes) == home);
+        tracing::info!(partition = home.0, ?from, "a partition of partials is ours: it is read again from there");
+        self.reader.add(home, from).map_err(|error| error.to_string())?;
+        let next = if let PartitionFrom::Offset(offset) = from { offset } else { extent.first };
+        self.homes.insert(home, Home::new(combine, next));
+        Ok(())
+    }
+
+    fn left(&mut self, home: PartitionId) {
+        if self.homes.remove(&home).is_some() {
+            self.reader.remove(home);
+        }
+    }
+
+    fn look_at_views(&mut self) {
+        let in_force = self.in_force.load_full();
+        if in_force.set == self.views.set {
+            return;
+        }
+        self.views = in_force;
+        self.plan = Arc::new(compile(&self.views.catalog, &self.plan));
+        let homes = self.topics.partials.partitions();
+        for (id, home) in &mut self.homes {
+            home.combine.views(self.views.set, &self.plan, |view| home_of(view, homes) == *id);
+            home.described.clear();
+            self.reader.pause(*id, false);
+        }
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        match self.reader.read(&mut self.buffer, READ_BYTES, WAIT) {
+            Ok(()) => Ok(()),
+            Err(error @ (ReadError::Closed | ReadError::Replaced { .. })) => Err(error.to_string()),
+            Err(error @ (ReadError::Gone { .. } | ReadError::Ahead { .. })) => {
+                // Which views it is of is found out when the partition is begun anew.
+                Err(format!("{error}; beginning again"))
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot read partials, trying again");
+                Ok(())
+            }
+        }
+    }
+
+    fn combine(&mut self) {
+        for record in self.buffer.drain(..) {
+            if let Some(home) = self.homes.get_mut(&record.partition) {
+                home.waiting.push_back(record);
+            }
+        }
+        let samples = self.topics.samples.incarnation();
+        for (id, home) in &mut self.homes {
+            let (mut output, mut decided) = (EpochOutput::default(), Vec::new());
+            while let Some(record) = home.waiting.pop_front() {
+                let place = (record.offset, record.log_time);
+                match PartialsRecord::decode(&record.payload) {
+                    Ok(said) if said.set > home.combine.set() && said.log_incarnation == samples => {
+                        home.waiting.push_front(record);
+                        self.reader.pause(*id, true);
+                        break;
+                    }
+                    Ok(said) => home.combine.record(place, said, &mut output, &mut decided),
+                    Err(error) => {
+                        self.skipped += 1;
+                        tracing::error!(partition = id.0, offset = record.offset.0, %error, "a record of partials is skipped");
+                        home.uncover(record.log_time, &mut output);
+                    }
+                }
+                (home.next, home.log_time) = (record.offset.next(), record.log_time);
+            }
+            let said = home.said(output, decided, samples);
+            if let Some(said) = said {
+                for payload in said.encode_within(self.topics.results.record_bytes_max()) {
+                    let place = PartitionId(id.0 % self.topics.results.partitions().max(1));
+                    home.unacknowledged.push_back(Handed::Results(self.writer.append(place, Bytes::from(payload))));
+                }
+            }
+        }
+    }
+
+    /// Lets checkpoints wait behind what they speak of.
+    fn checkpoint(&mut self) {
+        let (samples, partials) = (self.topics.samples.incarnation(), self.topics.partials.incarnation());
+        for (id, home) in &mut self.homes {
+            let waits = home.unacknowledged.iter().any(|handed| matches!(handed, Handed::Checkpoint(..)));
+            if waits || home.checkpointed.elapsed() < self.options.checkpoint_every {
+                continue;
+            }
+            home.checkpointed = Instant::now();
+            let views = home.combine.standing().into_iter().map(|(id, standing)| (id.to_string(), standing)).collect();
+            let checkpoint = Checkpoint {
+                samples: incarnation(samples),
+                partials: incarnation(partials),
+                needs: home.combine.needs(home.next).0,
+                set: home.combine.set(),
+                views,
+            };
+            let position = Position { partition: *id, next: home.next, log_time: home.log_time };
+            home.unacknowledged.push_back(Handed::Checkpoint(Box::new(checkpoint), position));
+        }
+    }
+
+    fn acknowledge(&mut self) -> Result<(), String> {
+        for (id, home) in &mut self.homes {
+            while let Some(first) = home.unacknowledged.front_mut() {
+                match first {
+                    Handed::Results(written) => match written.try_recv() {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => return Err(format!("results cannot be written: {error}")),
+                        Err(TryRecvError::Empty) => break,
+                        Err(TryRecvError::Closed) => return Err("results were not written: the writer is gone".to_owned()),
+                    },
+                    Handed::Checkpoint(checkpoint, position) => {
+                        // Whether it is written is of no matter: without it more is read again.
+                        drop(checkpoint.write(&*self.topics.positions, *id)?);
+                        self.topics.combiners.commit(&[*position]);
+                    }
+                }
+                home.unacknowledged.pop_front();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Home {
+    fn new(combine: ClusterCombine, next: Offset) -> Home {
+        Home {
+            combine,
+            next,
+            log_time: Timestamp::MIN,
+            waiting: VecDeque::new(),
+            described: HashMap::new(),
+            unacknowledged: VecDeque::new(),
+            checkpointed: Instant::now(),
+        }
+    }
+
+    /// What a record that cannot be read may have held.
+    fn uncover(&self, log_time: LogTime, output: &mut EpochOutput) {
+        for planned in self.combine.held() {
+            let view = planned.view();
+            let from = log_time - (view.max_delay_ms + view.step_ms + CLOCKS_APART_MS);
+            output.spans.push(Uncover { view: view.id, reason: SpanReason::Gap, from, to: log_time });
+        }
+    }
+
+    /// What there is to tell, with what stores must know of views that were not described for a while.
+    fn said(&mut self, output: EpochOutput, decided: Vec<Decided>, log_incarnation: u128) -> Option<ResultsRecord> {
+        let combine = &self.combine;
+        let mut said = results_of(output, decided, |view| combine.open_spans(view));
+        said.log_incarnation = log_incarnation;
+        said.set = combine.set();
+        for planned in combine.held() {
+            let view = planned.view();
+            if self.described.get(&view.id).is_some_and(|at| at.elapsed() < DESCRIBE_EVERY) {
+                continue;
+            }
+            self.described.insert(view.id, Instant::now());
+            let known = description(&planned.entry);
+            let described = Described {
+                step_ms: known.step_ms,
+                fields: known.fields,
+                retention_ms: known.retention_ms,
+                settles_ms: view.shape.window_ms + 2 * view.max_delay_ms,
+                text: known.text,
+            };
+            match said.views.iter_mut().find(|said| said.view == view.id) {
+                Some(said) => said.described = Some(described),
+                None => said.views.push(ViewResults {
+                    view: view.id,
+                    described: Some(described),
+                    spans: combine.open_spans(view.id),
+                    ..ViewResults::default()
+                }),
+            }
+        }
+        (!said.views.is_empty() || !said.senders.is_empty()).then_some(said)
+    }
+}

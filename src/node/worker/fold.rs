@@ -1,0 +1,369 @@
+//! The fold of a worker: which partitions, which views of each, from where, and up to where all of it is said.
+//!
+//! A partition that arrives is read again from where its windows begin. Which grid points are still wanted of a view stands in
+//! the table of positions; a view that wants more than is read here catches up in a lane of its own. A position is committed
+//! to the consumer group once everything that came of the records before it is durable.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::catch_up::CatchUp;
+use super::fold_lane::{Flush, FoldLane};
+use super::{InForce, Topics, ViewsInForce, places};
+use crate::compile::{OperatorsPlan, compile};
+use crate::dataflow::{Folded, Scope, Standing, ViewSet, ViewStart};
+use crate::log::topics::{Assigned, Committed, PartitionFrom, StreamWrite};
+use crate::model::{PartitionId, Timestamp, ViewId};
+use crate::node::begin::Begin;
+use crate::node::stream::resume_ms;
+use crate::plan::{Catalog, CatalogEntry};
+use crate::wire::cluster::ScopeEntry;
+
+/// How long to wait for records before looking at everything else again.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Nothing is read while so many bytes wait to be written.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// What a fold is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldWorkerOptions {
+    pub threads: usize,
+    /// How long what was folded waits for more, so that records are not too many.
+    pub flush_every: Duration,
+}
+
+/// The fold of one process.
+pub struct FoldWorker {
+    topics: Topics,
+    options: FoldWorkerOptions,
+    in_force: InForce,
+    views: Arc<ViewsInForce>,
+    main: FoldLane,
+    /// Partitions that are ours and whose first record has not come, with where they are read from.
+    arriving: BTreeMap<PartitionId, PartitionFrom>,
+    parts: BTreeMap<PartitionId, Part>,
+    catch_up: CatchUp,
+    writer: Box<dyn StreamWrite>,
+    /// Handed over and not durable yet, in order.
+    unacknowledged: VecDeque<Flush>,
+    flushed: Instant,
+    scopes: Scopes,
+    positions_seen: u64,
+    suspended: BTreeSet<ViewId>,
+}
+
+/// A partition that is folded.
+pub(super) struct Part {
+    pub plan: Arc<OperatorsPlan>,
+    pub entries: BTreeMap<ViewId, ScopeEntry>,
+}
+
+/// Numbers scopes, unlike those of any other process.
+pub(super) struct Scopes {
+    random: RandomState,
+    next: u64,
+    log_incarnation: u128,
+    homes: u16,
+}
+
+impl Scopes {
+    pub fn scope(&mut self, partition: PartitionId, set: u64, part: &Part) -> Scope {
+        self.next += 1;
+        Scope {
+            id: self.random.hash_one(self.next),
+            log_incarnation: self.log_incarnation,
+            partition,
+            set,
+            plan: Arc::clone(&part.plan),
+            entries: part.entries.clone(),
+            feeds: BTreeMap::new(),
+            homes: self.homes,
+        }
+    }
+}
+
+impl FoldWorker {
+    /// Begins with the partitions that are ours already, and takes those that come.
+    ///
+    /// # Errors
+    /// When a reader, a writer or threads cannot be had.
+    pub fn start(topics: Topics, in_force: InForce, options: FoldWorkerOptions) -> Result<FoldWorker, String> {
+        let reader = topics.samples.reader().map_err(|error| error.to_string())?;
+        let main = FoldLane::start(reader, options.threads, topics.samples.partitioner())?;
+        let scopes = Scopes {
+            random: RandomState::new(),
+            next: 0,
+            log_incarnation: topics.samples.incarnation(),
+            homes: topics.partials.partitions(),
+        };
+        let mut worker = FoldWorker {
+            writer: topics.partials.writer()?,
+            views: in_force.load_full(),
+            main,
+            arriving: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            catch_up: CatchUp::default(),
+            unacknowledged: VecDeque::new(),
+            flushed: Instant::now(),
+            scopes,
+            positions_seen: 0,
+            suspended: BTreeSet::new(),
+            topics,
+            options,
+            in_force,
+        };
+        worker.look_at_positions();
+        for partition in worker.topics.folders.owned() {
+            worker.arrived(partition)?;
+        }
+        Ok(worker)
+    }
+
+    /// One round: partitions, views, records, and what is durable by now. Gives what was folded.
+    ///
+    /// # Errors
+    /// When the fold must be started again: what is not committed is folded again then.
+    pub fn step(&mut self) -> Result<Vec<Folded>, String> {
+        while let Ok(event) = self.topics.folders.events().try_recv() {
+            match event {
+                Assigned::Arrived(partition) => self.arrived(partition)?,
+                Assigned::Left(partition) => self.left(partition),
+            }
+        }
+        self.look_at_views()?;
+        match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
+            true => self.main.step(WAIT)?,
+            false => std::thread::park_timeout(WAIT),
+        }
+        self.begin_arrived()?;
+        self.step_catch_up()?;
+        let folded = self.flush()?;
+        self.acknowledge()?;
+        Ok(folded)
+    }
+
+    /// Partitions that are folded, and records of each not read yet.
+    pub fn ahead(&self) -> Vec<(PartitionId, u64)> {
+        let ours = self.parts.keys().chain(self.arriving.keys());
+        ours.map(|partition| (*partition, self.main.ahead(*partition))).collect()
+    }
+
+    /// Whether every partition that is ours has been read to its end.
+    pub fn caught_up(&self) -> bool {
+        self.arriving.is_empty() && self.parts.keys().all(|partition| self.main.ahead(*partition) == 0)
+    }
+
+    /// The newest log time folded, over all partitions.
+    pub fn log_time(&self) -> Timestamp {
+        self.parts.keys().map(|partition| self.main.log_time(*partition)).max().unwrap_or(Timestamp::MIN)
+    }
+
+    fn arrived(&mut self, partition: PartitionId) -> Result<(), String> {
+        let committed = self.topics.folders.committed(partition)?;
+        let plan = compile(&self.views.catalog, &OperatorsPlan::default());
+        let from = match committed {
+            Some(Committed { log_time, .. }) if log_time != Timestamp::MIN => {
+                PartitionFrom::LogTime(log_time - resume_ms(&plan))
+            }
+            _ => PartitionFrom::Beginning,
+        };
+        tracing::info!(partition = partition.0, ?from, "a partition of samples is ours: it is read again from there");
+        self.left(partition);
+        self.main.add(partition, from)?;
+        self.arriving.insert(partition, from);
+        Ok(())
+    }
+
+    fn left(&mut self, partition: PartitionId) {
+        self.main.remove(partition);
+        self.arriving.remove(&partition);
+        self.parts.remove(&partition);
+        self.catch_up.remove(partition);
+        for flush in &mut self.unacknowledged {
+            flush.positions.retain(|position| position.partition != partition);
+        }
+    }
+
+    /// Begins partitions whose first record has come: then it is known which windows are whole.
+    fn begin_arrived(&mut self) -> Result<(), String> {
+        let first = |(partition, from): (&PartitionId, &PartitionFrom)| {
+            Some((*partition, *from, self.main.first_log_time(*partition)?))
+        };
+        let ready: Vec<(PartitionId, PartitionFrom, Timestamp)> = self.arriving.iter().filter_map(first).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        self.topics.positions.catch_up()?;
+        self.topics.senders.catch_up()?;
+        self.look_at_positions();
+        let standing = places::standing(&*self.topics.positions);
+        let senders = places::senders(&*self.topics.senders, self.topics.samples.incarnation());
+        for (partition, from, first) in ready {
+            self.arriving.remove(&partition);
+            let begin = begin_of(&self.topics, partition, from, first);
+            let resumed = from != PartitionFrom::Beginning;
+            let is_behind = |entry: &CatalogEntry| {
+                let next = standing.get(&entry.view.id).map(|standing| standing.next);
+                resumed && !begin.complete && next.is_none_or(|next| next < begin.first(&entry.view))
+            };
+            let catalog = Arc::clone(&self.views.catalog);
+            let wanted = catalog.entries().filter(|entry| !self.suspended.contains(&entry.view.id));
+            let (behind, now): (Vec<_>, Vec<_>) = wanted.cloned().partition(|entry| is_behind(entry));
+            let (part, set) = part(now, &standing, &begin);
+            let known = senders.iter().filter(|seen| seen.partition == partition).cloned().collect();
+            let scope = self.scopes.scope(partition, self.views.set, &part);
+            self.main.begin(Arc::new(set), known, scope);
+            self.parts.insert(partition, part);
+            self.catch_up.wait(partition, behind.iter().map(|entry| entry.view.id));
+        }
+        Ok(())
+    }
+
+    /// Views that came or went: of those that stay, nothing is touched.
+    fn look_at_views(&mut self) -> Result<(), String> {
+        let suspended_changed = self.look_at_positions();
+        let in_force = self.in_force.load_full();
+        if in_force.set == self.views.set && !suspended_changed {
+            return Ok(());
+        }
+        self.views = in_force;
+        self.look_at_positions();
+        let wanted: BTreeSet<ViewId> = self.wanted().map(|entry| entry.view.id).collect();
+        self.catch_up.keep(&wanted, &self.views, &mut self.scopes)?;
+        for (partition, part) in &mut self.parts {
+            let main = part.entries.keys().copied().filter(|id| wanted.contains(id));
+            let stays: BTreeSet<ViewId> = main.collect();
+            let fresh = wanted.iter().copied().filter(|id| !stays.contains(id));
+            self.catch_up.wait(*partition, fresh);
+            part.entries.retain(|id, _| stays.contains(id));
+            part.replan(&self.views.catalog);
+            let set = ViewSet { plan: Arc::clone(&part.plan), starts: Vec::new(), ends: Vec::new() };
+            let scope = self.scopes.scope(*partition, self.views.set, part);
+            self.main.change(Arc::new(set), scope);
+        }
+        tracing::info!(set = self.views.set, views = wanted.len(), "views are folded");
+        Ok(())
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &Arc<CatalogEntry>> {
+        self.views.catalog.entries().filter(|entry| !self.suspended.contains(&entry.view.id))
+    }
+
+    /// Looks which views combine has suspended under the set in force; whether that has changed.
+    fn look_at_positions(&mut self) -> bool {
+        let version = *self.topics.positions.changed().borrow();
+        let set = self.views.set;
+        if version == self.positions_seen && self.suspended.is_empty() {
+            return false;
+        }
+        self.positions_seen = version;
+        let is_suspended = |standing: &Standing| standing.suspended.is_some_and(|(_, in_set)| in_set == set);
+        let standing = places::standing(&*self.topics.positions);
+        let suspended = standing.into_iter().filter(|(_, standing)| is_suspended(standing)).map(|(id, _)| id).collect();
+        std::mem::replace(&mut self.suspended, suspended) != self.suspended
+    }
+
+    fn step_catch_up(&mut self) -> Result<(), String> {
+        let joined = self.catch_up.step(&self.topics, &self.views, &self.main, &mut self.scopes)?;
+        for (partition, starts) in joined {
+            let Some(part) = self.parts.get_mut(&partition) else { continue };
+            let firsts = starts.iter().map(|(id, first)| {
+                let (whole_from, last) = (*first, Timestamp::MAX);
+                (*id, ScopeEntry { first: *first, whole_from, last, begins: false, complete: false })
+            });
+            part.entries.extend(firsts);
+            part.replan(&self.views.catalog);
+            let starts = starts.iter().filter_map(|(id, first)| {
+                let planned = part.plan.live().find(|planned| planned.view().id == *id)?;
+                let (first, last) = (*first, Timestamp::MAX);
+                Some(ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None })
+            });
+            let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&part.plan), ends: Vec::new() };
+            let scope = self.scopes.scope(partition, self.views.set, part);
+            self.main.change(Arc::new(set), scope);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<Vec<Folded>, String> {
+        if self.flushed.elapsed() < self.options.flush_every {
+            return Ok(Vec::new());
+        }
+        self.flushed = Instant::now();
+        let bytes_max = self.topics.partials.record_bytes_max();
+        let (writer, senders) = (&*self.writer, &*self.topics.senders);
+        // Lanes that catch up first: what they said of a view lies before what the main lane says of it.
+        let mut written = self.catch_up.flush(writer, bytes_max, senders)?;
+        let mut flush = self.main.flush(writer, bytes_max, senders)?;
+        flush.written.append(&mut written);
+        let folded = std::mem::take(&mut flush.folded);
+        if !flush.written.is_empty() || !flush.positions.is_empty() {
+            self.unacknowledged.push_back(flush);
+        }
+        Ok(folded)
+    }
+
+    /// Commits up to where all that came of it is durable.
+    fn acknowledge(&mut self) -> Result<(), String> {
+        if let Some(why) = self.writer.failed() {
+            return Err(format!("partials cannot be written: {why}"));
+        }
+        while let Some(flush) = self.unacknowledged.front_mut() {
+            while let Some(written) = flush.written.last_mut() {
+                match written.try_recv() {
+                    Ok(Ok(_)) => drop(flush.written.pop()),
+                    Ok(Err(error)) => return Err(format!("what was folded cannot be written: {error}")),
+                    Err(TryRecvError::Empty) => return Ok(()),
+                    Err(TryRecvError::Closed) => {
+                        return Err("what was folded was not written: the writer is gone".to_owned());
+                    }
+                }
+            }
+            let done = self.unacknowledged.pop_front();
+            done.iter().for_each(|flush| self.topics.folders.commit(&flush.positions));
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    /// The plan of what is folded of the catalog.
+    pub fn replan(&mut self, catalog: &Catalog) {
+        let entries = catalog.entries().filter(|entry| self.entries.contains_key(&entry.view.id)).cloned();
+        self.plan = Arc::new(compile(&Catalog::of(entries.collect::<Vec<_>>()), &self.plan));
+    }
+}
+
+/// Where windows are whole, of a partition that is read from a place.
+pub(super) fn begin_of(topics: &Topics, partition: PartitionId, from: PartitionFrom, first: Timestamp) -> Begin {
+    let extent = topics.samples.extent(partition);
+    let wanted = if let PartitionFrom::LogTime(log_time) = from { Some(log_time) } else { None };
+    let oldest = if extent.first_log_time == Timestamp::MIN { first } else { extent.first_log_time };
+    Begin::judge(wanted, first, oldest, extent.truncated)
+}
+
+/// Views that begin where reading does, or where combine stands.
+pub(super) fn part(
+    entries: Vec<Arc<CatalogEntry>>,
+    standing: &BTreeMap<ViewId, Standing>,
+    begin: &Begin,
+) -> (Part, ViewSet) {
+    let plan = Arc::new(compile(&Catalog::of(entries), &OperatorsPlan::default()));
+    let (mut scope, mut starts) = (BTreeMap::new(), Vec::new());
+    for planned in plan.live() {
+        let view = planned.view();
+        let possible = begin.first(view);
+        let next = standing.get(&view.id).filter(|standing| standing.suspended.is_none()).map(|standing| standing.next);
+        let first = next.map_or(possible, |next| next.max(possible));
+        let (whole_from, last) = (begin.whole_from(view), Timestamp::MAX);
+        let complete = begin.complete && first == possible;
+        scope.insert(view.id, ScopeEntry { first, whole_from, last, begins: true, complete });
+        starts.push(ViewStart { slot: planned.slot, first, whole_from, last, overdue_since: None });
+    }
+    (Part { plan: Arc::clone(&plan), entries: scope }, ViewSet { plan, starts, ends: Vec::new() })
+}
