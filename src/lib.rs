@@ -13,5 +13,6 @@ pub mod promql;
 pub mod proxy;
 pub mod query;
 pub mod rewrite;
+pub mod sink;
 pub mod store;
 pub mod wire;

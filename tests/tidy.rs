@@ -29,18 +29,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dataflow", &["model", "function", "plan", "compile", "wire"]),
     ("query", &["model", "promql", "function"]),
     ("proxy", &["model", "promql", "function", "plan", "rewrite", "query", "store"]),
+    ("sink", &["model", "plan", "wire", "store"]),
     (
         "node",
         &[
             "model", "promql", "function", "plan", "compile", "rewrite", "wire", "log", "store", "ingest", "dataflow",
-            "query", "proxy",
+            "query", "proxy", "sink",
         ],
     ),
     (
         "cli",
         &[
             "model", "promql", "function", "plan", "compile", "rewrite", "wire", "log", "store", "ingest", "dataflow",
-            "query", "proxy", "node",
+            "query", "proxy", "sink", "node",
         ],
     ),
 ];
@@ -55,7 +56,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("snap", &["wire"]),
     ("pco", &["store"]),
     ("rdkafka", &["log"]),
-    ("reqwest", &["ingest", "proxy", "node", "cli"]),
+    ("reqwest", &["ingest", "proxy", "sink", "node", "cli"]),
     ("axum", &["ingest", "proxy", "node", "cli"]),
     ("hyper", &["ingest", "proxy", "node", "cli"]),
     ("hyper_util", &["ingest", "proxy", "node", "cli"]),
@@ -244,10 +245,7 @@ fn readme_names_what_users_touch() {
     let sources = rust_files("src/node/metrics").into_iter().map(|file| file.text).collect::<String>();
     let metrics = quoted_after(&sources, "").into_iter().filter(|text| text.starts_with("prefold_"));
     let named: Vec<(&str, Vec<String>)> = vec![
-        (
-            "config key",
-            [keys("src/node/config/mod.rs"), keys("src/node/config/kafka.rs"), keys("src/node/config/limits.rs")].concat(),
-        ),
+        ("config key", ["mod", "kafka", "limits", "sinks"].map(|file| keys(&format!("src/node/config/{file}.rs"))).concat()),
         ("job key", keys("src/plan/spec/types.rs")),
         ("scrape key", keys_of_struct(&read("src/ingest/scrape/config.rs"), "struct Keys {")),
         ("metric", metrics.collect()),

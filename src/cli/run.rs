@@ -195,6 +195,7 @@ async fn serve_until_told(role: Role, config: Config, file: Option<PathBuf>, opt
     let local = listener.local_addr().map_err(|error| error.to_string())?;
 
     node.start_scraping(local).await?;
+    node.start_sinks(local)?;
     let signals = Signals::new()?;
     say_what_runs(&node, local);
     let (reload, told) = mpsc::channel(1);

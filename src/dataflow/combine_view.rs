@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::coverage::ViewCoverage;
-use super::message::{Emitted, EpochOutput, Finished, PartialOf, Status, Stretch, ViewStart};
+use super::message::{Emitted, EpochOutput, Finished, PartialOf, Stretch, ViewStart};
 use super::newcomers::{Newcomers, Senders};
+use super::status::Status;
 use crate::compile::PlannedView;
 use crate::function::Partial;
 use crate::model::commit::ResultPoint;
@@ -32,23 +33,6 @@ pub(super) struct CombinedView {
 pub(super) struct Pending {
     pub partials: Vec<PartialOf>,
     pub status: Status,
-}
-
-impl Status {
-    pub(super) fn add(&mut self, other: &Status) {
-        self.overdue_since = self.overdue_since.min(other.overdue_since);
-        self.live += other.live;
-        self.valued += other.valued;
-        self.overdue += other.overdue;
-        self.overdue_newest = self.overdue_newest.max(other.overdue_newest);
-        self.overdue_new_since = self.overdue_new_since.min(other.overdue_new_since);
-        self.back += other.back;
-        self.gone += other.gone;
-        self.not_counted += other.not_counted;
-        self.conflicting += other.conflicting;
-        self.state_bytes += other.state_bytes;
-        self.window_samples += other.window_samples;
-    }
 }
 
 impl CombinedView {

@@ -12,7 +12,7 @@
 use crate::compile::PlannedView;
 use crate::model::{SpanReason, Timestamp};
 
-use super::message::Status;
+use super::status::Status;
 
 /// A span's reason, beginning and end.
 pub type Judged = (SpanReason, Timestamp, Timestamp);

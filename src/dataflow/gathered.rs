@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::cluster_combine::Standing;
 use super::combine_view::CombinedView;
-use super::message::{EpochOutput, PartialOf, Status, ViewStart};
+use super::message::{EpochOutput, PartialOf, ViewStart};
 use super::newcomers::{Sender, Senders};
+use super::status::Status;
 use crate::compile::PlannedView;
 use crate::model::{LogTime, Offset, PartitionId, SpanReason, Timestamp};
 use crate::wire::cluster::{GridPartials, ScopeEntry, SpanOf};

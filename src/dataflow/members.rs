@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::message::{Evaluated, GroupIndex, GroupRun, NO_VALUE, SenderIndex, SeriesIndex, Status, Stretch};
+use super::message::{Evaluated, GroupIndex, GroupRun, NO_VALUE, SenderIndex, SeriesIndex, Stretch};
 use super::series::Series;
+use super::status::Status;
 use crate::compile::{PlannedView, ViewSlot};
 use crate::function::Moment;
 use crate::model::window::Window;

@@ -29,6 +29,7 @@ pub mod rhythm;
 pub mod scope;
 pub mod selectors;
 pub mod series;
+pub mod status;
 pub mod window;
 
 pub use cluster_combine::{ClusterCombine, ClusterCombineOptions, Standing, home_of};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::config::{Clients, Config, Edge, Trust, UpstreamKind};
 use super::jobs::LoadedJobs;
 use super::metrics::uncovered::UncoveredSeconds;
@@ -13,6 +15,7 @@ use crate::model::{Clock, SenderSeen};
 use crate::proxy::upstream::{Kind, Upstream};
 use crate::proxy::{Proxy, ProxyOptions, ViewActivity};
 use crate::query::QueryLimits;
+use crate::sink::Sinks;
 use crate::store::{Store, StoreOptions};
 
 /// How often comparisons that are due are looked for.
@@ -26,6 +29,8 @@ pub struct Queries {
     pub store: Arc<Store>,
     pub proxy: Arc<Proxy>,
     pub uncovered: UncoveredSeconds,
+    /// Started last, taken when the node stops.
+    pub(super) sinks: Mutex<Option<Sinks>>,
 }
 
 /// The store of results in the data directory.
@@ -51,7 +56,7 @@ impl Queries {
     ) -> Result<Queries, String> {
         let uncovered = UncoveredSeconds::new(&store);
         let proxy = Arc::new(proxy(config, &store, loaded, clock, status)?);
-        Ok(Queries { store, proxy, uncovered })
+        Ok(Queries { store, proxy, uncovered, sinks: Mutex::default() })
     }
 
     /// The senders known, each with the least of its first times over the partitions.

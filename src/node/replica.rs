@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::dataflow::cluster_results::{commit_of, emitted_of};
@@ -35,7 +35,7 @@ pub struct Replica {
     /// Views of partitions that lost records, until their next grid points are heard of.
     unsettled: HashSet<ViewId>,
     /// Records and views that could not be used.
-    pub skipped: AtomicU64,
+    pub skipped: u64,
 }
 
 impl Replica {
@@ -55,7 +55,7 @@ impl Replica {
             let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
             reader.add(partition, from).map_err(|error| error.to_string())?;
         }
-        let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), AtomicU64::new(0));
+        let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), 0);
         Ok(Replica { results, store, status, reader, positions, settles_ms, unsettled, skipped })
     }
 
@@ -86,9 +86,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Records not read yet.
-    pub fn ahead(&self) -> u64 {
-        self.status.records_ahead.load(Ordering::Relaxed)
+    /// Up to where the store has the results.
+    pub fn positions(&self) -> Vec<Position> {
+        self.positions.values().copied().collect()
     }
 
     fn take(&mut self, records: Vec<LogRecord>) -> Result<(), String> {
@@ -104,7 +104,7 @@ impl Replica {
                     }
                 }
                 Err(error) => {
-                    self.skipped.fetch_add(1, Ordering::Relaxed);
+                    self.skipped += 1;
                     tracing::error!(partition = partition.0, offset = offset.0, %error, "a record of results is skipped");
                     self.uncover_newest(partition, &mut commit);
                 }
@@ -128,7 +128,7 @@ impl Replica {
             self.describe(id, described)?;
         }
         let Some(state) = self.store.view(id) else {
-            self.skipped.fetch_add(1, Ordering::Relaxed);
+            self.skipped += 1;
             return Ok(());
         };
         let final_before = final_to.get(&id).copied().or(state.final_to);
@@ -156,7 +156,7 @@ impl Replica {
         match self.retried(|store| store.describe(id, description.clone())) {
             Ok(()) => Ok(()),
             Err(StoreError::Refused { what, .. }) => {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
+                self.skipped += 1;
                 tracing::error!(view = %id, what, "what a view is cannot be stored, and none of its results");
                 Ok(())
             }

@@ -49,6 +49,19 @@ pub struct StreamStatus {
 }
 
 impl StreamStatus {
+    /// Something has failed, and is tried again.
+    pub fn fails(&self, what: &str, error: &str) {
+        *self.failed.lock() = Some(format!("{what}: {error}"));
+    }
+
+    /// It works again.
+    pub fn recovered(&self, what: &str) {
+        let mut failed = self.failed.lock();
+        if failed.as_ref().is_some_and(|failed| failed.starts_with(&format!("{what}: "))) {
+            *failed = None;
+        }
+    }
+
     /// Takes note of what is told of a grid point.
     pub fn note_emitted(&self, emitted: &Emitted) {
         let begun = ViewProgress { newest: *emitted, not_counted: 0, conflicting: 0 };

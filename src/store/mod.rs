@@ -59,7 +59,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{GroupLabels, Matcher, Position, SenderSeen, ViewId};
+use crate::model::{GroupLabels, Matcher, Position, SenderSeen, Timestamp, ViewId};
 
 pub use error::{ReadError, StoreError};
 pub use options::{Durability, ReadLimits, StoreOptions};
@@ -124,6 +124,11 @@ impl Store {
     /// What is known of a view; `None` when it was never described, or retention has passed all of it.
     pub fn view(&self, id: ViewId) -> Option<ViewState> {
         self.state.read().view(id).map(|view| view.summary())
+    }
+
+    /// The newest grid point emitted of a view: what [`Store::view`] says of it, for whoever asks often.
+    pub fn final_to(&self, id: ViewId) -> Option<Timestamp> {
+        self.state.read().view(id).and_then(|view| view.final_to)
     }
 
     /// All views that hold anything or were described, by id.

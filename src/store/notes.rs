@@ -26,25 +26,7 @@ impl Store {
     /// # Errors
     /// When it is too large, there are too many, or the disk fails.
     pub fn put_note(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        for (what, found, limit) in [("a note's key", key.len(), KEY_BYTES_MAX), ("a note", bytes.len(), NOTE_BYTES_MAX)] {
-            if found > limit {
-                return Err(StoreError::TooLarge { what, found, limit });
-            }
-        }
-        let mut writer = self.writer.lock();
-        self.settle(&mut writer)?;
-        let state = self.state.read();
-        let limit = self.options.notes_max;
-        let known = state.notes.get(key).map(Vec::as_slice);
-        if known.is_none() && state.notes.len() >= limit {
-            return Err(StoreError::TooManyNotes { key: key.to_owned(), limit });
-        }
-        let unchanged = known == Some(bytes);
-        drop(state);
-        let note = Record::Note { key: key.to_owned(), bytes: Some(bytes.to_vec()) };
-        self.change(&mut writer, if unchanged { Vec::new() } else { vec![note] }, Durability::Now)?;
-        self.flush_if_due(&mut writer);
-        Ok(())
+        self.put_notes(vec![(key.to_owned(), Some(bytes.to_vec()))])
     }
 
     /// Removes a note, durably.
@@ -52,10 +34,43 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn drop_note(&self, key: &str) -> Result<(), StoreError> {
+        self.put_notes(vec![(key.to_owned(), None)])
+    }
+
+    /// Writes several notes, or removes those without bytes: durably, and all of them or none. Each has the bounds of
+    /// [`Store::put_note`]; a key stands among them once.
+    ///
+    /// # Errors
+    /// As [`Store::put_note`]; nothing was changed then.
+    pub fn put_notes(&self, notes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        for (key, bytes) in &notes {
+            let note = bytes.as_ref().map_or(0, Vec::len);
+            for (what, found, limit) in [("a note's key", key.len(), KEY_BYTES_MAX), ("a note", note, NOTE_BYTES_MAX)] {
+                if found > limit {
+                    return Err(StoreError::TooLarge { what, found, limit });
+                }
+            }
+        }
         let mut writer = self.writer.lock();
         self.settle(&mut writer)?;
-        let known = self.state.read().notes.contains_key(key);
-        let note = Record::Note { key: key.to_owned(), bytes: None };
-        self.change(&mut writer, if known { vec![note] } else { Vec::new() }, Durability::Now)
+        let state = self.state.read();
+        let changed: Vec<_> =
+            notes.into_iter().filter(|(key, bytes)| state.notes.get(key).map(Vec::as_slice) != bytes.as_deref()).collect();
+        let (limit, mut count) = (self.options.notes_max, state.notes.len());
+        for (key, bytes) in &changed {
+            match (bytes.is_some(), state.notes.contains_key(key)) {
+                (true, false) if count >= limit => {
+                    return Err(StoreError::TooManyNotes { key: key.clone(), limit });
+                }
+                (true, false) => count += 1,
+                (false, true) => count -= 1,
+                _ => {}
+            }
+        }
+        drop(state);
+        let records = changed.into_iter().map(|(key, bytes)| Record::Note { key, bytes }).collect();
+        self.change(&mut writer, records, Durability::Now)?;
+        self.flush_if_due(&mut writer);
+        Ok(())
     }
 }

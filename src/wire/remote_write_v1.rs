@@ -4,6 +4,8 @@
 //! them: it hashes the encoded block and looks the series up. [`Request`] therefore hands out the block as it stands, and
 //! [`decode_labels`] reads it when the look-up misses.
 
+use std::borrow::Borrow;
+
 use super::encode::{put_bytes, put_sample, put_varint, sample_len, varint_len};
 use super::error::{Problem, WireError};
 use super::histograms::Histograms;
@@ -214,12 +216,12 @@ fn label(mut body: Reader<'_>) -> Result<(&str, &str), WireError> {
 }
 
 /// A `WriteRequest` of these series, not compressed.
-pub fn encode(series: &[(Labels, Vec<Sample>)]) -> Vec<u8> {
+pub fn encode<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut body = Vec::new();
     for (labels, samples) in series {
         body.clear();
-        for label in labels {
+        for label in labels.borrow() {
             put_varint(&mut body, u64::from(LABEL));
             put_varint(&mut body, (text_len(&label.name) + text_len(&label.value)) as u64);
             put_bytes(&mut body, NAME, label.name.as_bytes());

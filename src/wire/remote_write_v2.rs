@@ -3,6 +3,8 @@
 //! Protobuf promises no order of fields, so the symbols may come after the series that need them: a request is walked
 //! once for the symbols, then once for the series.
 
+use std::borrow::Borrow;
+
 use super::encode::{MessageSymbols, put_bytes, put_sample};
 use super::error::{Problem, WireError};
 use super::histograms::Histograms;
@@ -210,12 +212,12 @@ pub(super) fn check_references(references: &[u32], symbols: usize, offset: usize
 }
 
 /// A `Request` of these series, not compressed.
-pub fn encode(series: &[(Labels, Vec<Sample>)]) -> Vec<u8> {
+pub fn encode<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)]) -> Vec<u8> {
     let mut symbols = MessageSymbols::new();
     let (mut encoded, mut body) = (Vec::new(), Vec::new());
     for (labels, samples) in series {
         body.clear();
-        put_bytes(&mut body, REFERENCES, &symbols.references(labels));
+        put_bytes(&mut body, REFERENCES, &symbols.references(labels.borrow()));
         for sample in samples {
             put_sample(&mut body, sample, 0);
         }

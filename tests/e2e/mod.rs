@@ -20,3 +20,4 @@ mod promtool;
 mod receiver;
 mod relay;
 mod results;
+mod sink;

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use prefold::node::config::{
-    ByteSize, Clients, Edge, ImportFormatName, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders, Trust,
-    UpstreamKind, check_config, read_config,
+    ByteSize, Clients, Edge, HeaderSource, HeaderText, ImportFormatName, KafkaCompression, KafkaMechanism, LogTimeSource,
+    Millis, NewSenders, Trust, UpstreamKind, check_config, read_config,
 };
+use prefold::sink::{From, Protocol, Uncovered};
 
 use super::check_problems;
 
@@ -204,6 +205,73 @@ fn problems_of_a_log_in_kafka_name_their_place() {
             "1:58: log.kafka.sasl: the password is in a file or in an environment variable",
             "1:71: log.kafka.sasl.mechanism: must be one of plain, scram-sha-256, scram-sha-512, not \"gssapi\"",
             "1:92: log.kafka.sasl.password: is not a known key",
+        ],
+    );
+}
+
+#[test]
+fn every_key_of_a_sink_is_read() {
+    let text = r"
+sinks:
+- { name: plain, url: 'http://127.0.0.1:8428/api/v1/write' }
+- name: all-of-it_2
+  url: https://u:p@m/api/v1/push
+  protocol: remote-write-2
+  headers: { A: secret, B: { file: /run/token }, C: { env: TOKEN } }
+  timeout: 5s
+  from: all
+  uncovered: send
+  samples_per_request_max: 10000
+  bytes_per_request_max: 64KiB
+";
+    let sinks = read_config(Path::new("f"), text).unwrap().sinks;
+    let plain = &sinks[0];
+    assert_eq!((plain.protocol, plain.from, plain.uncovered), (Protocol::V1, From::Now, Uncovered::Skip));
+    let bounds = (plain.timeout, plain.samples_per_request_max, plain.bytes_per_request_max);
+    assert_eq!((bounds, plain.headers.len()), ((Millis(30_000), 2000, ByteSize(4 << 20)), 0));
+    let all = &sinks[1];
+    assert_eq!((all.name.as_str(), all.url.as_str()), ("all-of-it_2", "https://u:p@m/api/v1/push"));
+    assert_eq!((all.protocol, all.from, all.uncovered), (Protocol::V2, From::All, Uncovered::Send));
+    assert_eq!((all.timeout, all.samples_per_request_max), (Millis(5000), 10_000));
+    assert_eq!(all.bytes_per_request_max, ByteSize(64 << 10));
+    assert!(matches!(&all.headers["A"], HeaderText::Value(value) if value.reveal() == "secret"));
+    assert!(matches!(&all.headers["B"], HeaderText::Source(HeaderSource { file: Some(_), env: None })));
+    assert!(matches!(&all.headers["C"], HeaderText::Source(HeaderSource { file: None, env: Some(_) })));
+    assert!(!format!("{sinks:?}").contains("secret"));
+}
+
+#[test]
+fn problems_of_a_sink_name_their_place() {
+    check("sinks:\n- name: vm", &["2:3: sinks[0].url: is missing; add it: Where its remote write is"]);
+    check("sinks:\n- url: http://a", &["2:3: sinks[0].name: is missing; add it: What it is called"]);
+    check(
+        "sinks:\n- { name: vm, url: http://a }\n- { name: vm, url: b:1 }\n- { name: a/b, url: http://a, form: all }",
+        &[
+            "3:11: sinks[1].name: there is a sink \"vm\" already; give it another name",
+            "3:20: sinks[1].url: \"b:1\" is not an http:// or https:// address",
+            "4:11: sinks[2].name: \"a/b\" cannot name a sink; use letters, digits, '-' and '_', at most 64",
+            "4:31: sinks[2].form: is not a known key; did you mean `from`?",
+        ],
+    );
+    check(
+        "sinks:\n- name: vm\n  url: http://a\n  protocol: remote-write-3\n  from: then\n  uncovered: maybe\n  timeout: 1ms\n  \
+         samples_per_request_max: 0\n  bytes_per_request_max: 1KiB",
+        &[
+            "4:13: sinks[0].protocol: must be one of remote-write-1, remote-write-2, not \"remote-write-3\"",
+            "5:9: sinks[0].from: must be one of now, all, not \"then\"",
+            "6:14: sinks[0].uncovered: must be one of skip, send, not \"maybe\"",
+            "7:12: sinks[0].timeout: must be between 100ms and 10m, not 1ms",
+            "8:28: sinks[0].samples_per_request_max: must be between 1 and 10000, not 0",
+            "9:26: sinks[0].bytes_per_request_max: must be at least 64KiB, not 1KiB",
+        ],
+    );
+    check(
+        "sinks:\n- { name: vm, url: http://a, headers: { 'a b': x, C: {}, D: { file: a, env: b }, E: 1 } }",
+        &[
+            "2:41: sinks[0].headers: \"a b\" is not the name of a header",
+            "2:54: sinks[0].headers.C: a header's value is in a file or in an environment variable; set file or env",
+            "2:61: sinks[0].headers.D: a header's value is in a file or in an environment variable; set file or env",
+            "2:85: sinks[0].headers.E: must be a string or an object, not a number",
         ],
     );
 }

@@ -190,7 +190,6 @@ async fn a_process_whose_brokers_are_gone_ends_when_it_is_told_to() {
     assert!(running.ended().await.success());
     // Less than deliveries may take.
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
-    println!("ended after {:?}", began.elapsed());
 }
 
 #[test]

@@ -91,7 +91,10 @@ fn a_stream_is_whole_and_in_order_when_the_broker_dies_and_comes_back() {
 fn a_writer_stops_for_good_at_the_first_record_that_is_not_taken() {
     let Some(cluster) = shared() else { return };
     let topic = format!("{}.partials", prefix());
-    let stream = KafkaStream::open(stream_options(&cluster.brokers(), &topic)).unwrap();
+    let mut options = stream_options(&cluster.brokers(), &topic);
+    // What is behind it goes in other batches, most of them on their way before it is refused.
+    options.connection.batch_bytes = 2_000;
+    let stream = KafkaStream::open(options).unwrap();
     let writer = stream.writer().unwrap();
     let append = |payload: Vec<u8>| writer.append(PartitionId(0), payload.into());
     append(b"first".to_vec()).blocking_recv().unwrap().unwrap();

@@ -100,12 +100,16 @@ fn a_value_that_is_too_large_is_refused_and_a_failed_put_is_not_the_last() {
     let too_large = Bytes::from(vec![0; table.value_bytes_max()]);
     let answer = table.put("a", Some(too_large)).blocking_recv().unwrap();
     assert!(matches!(answer, Err(AppendError::TooLarge { .. })), "{answer:?}");
-    put(&table, "a", Some("1"));
+    let is_taken = |key: &str, value: &'static str| {
+        table.put(key, Some(Bytes::from_static(value.as_bytes()))).blocking_recv().unwrap().is_ok()
+    };
+    // A broker that has just started numbers no producers for a while.
+    wait("the first put", || is_taken("a", "1"));
     cluster.kill_node(0);
     let answer = table.put("a", Some(Bytes::from_static(b"2"))).blocking_recv().unwrap();
     assert!(answer.is_err_and(|error| error.retryable()));
     cluster.start_node(0);
-    wait("puts to be taken again", || table.put("b", Some(Bytes::from_static(b"3"))).blocking_recv().unwrap().is_ok());
+    wait("puts to be taken again", || is_taken("b", "3"));
     wait("the table to be read again", || table.catch_up().is_ok());
     let read = entries(&table);
     assert!(read.last().unwrap() == "b=3" && (read[0] == "a=1" || read[0] == "a=2"), "{read:?}");

@@ -16,6 +16,8 @@ mod receiver;
 mod refused;
 mod remote_write;
 mod scraping;
+mod sink;
+mod sink_receiver;
 mod uncovered;
 
 /// A generator of its own, so that a printed seed repeats a run.

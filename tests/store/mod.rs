@@ -98,6 +98,28 @@ fn what_cannot_be_stored_is_refused_as_a_whole() {
 }
 
 #[test]
+fn notes_are_written_and_dropped_together_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { notes_max: 3, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    let put = |notes: &[(&str, Option<&str>)]| {
+        let owned = notes.iter().map(|(key, bytes)| ((*key).to_owned(), bytes.map(|bytes| bytes.as_bytes().to_vec())));
+        store.put_notes(owned.collect())
+    };
+    put(&[("a", Some("1")), ("b", Some("2")), ("absent", None)]).unwrap();
+    let large = "x".repeat(300 << 10);
+    assert!(matches!(put(&[("a", Some("3")), ("c", Some(&large))]), Err(StoreError::TooLarge { .. })));
+    let too_many = put(&[("a", Some("3")), ("c", Some("4")), ("d", Some("5"))]);
+    assert!(matches!(too_many, Err(StoreError::TooManyNotes { key, limit: 3 }) if key == "d"));
+    assert_eq!((store.note("a").as_deref(), store.note_keys("")), (Some(&b"1"[..]), vec!["a".to_owned(), "b".to_owned()]));
+    put(&[("a", None), ("c", Some("4")), ("d", Some("5")), ("b", Some("6"))]).unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), options).unwrap();
+    let notes: Vec<_> = store.note_keys("").into_iter().map(|key| (store.note(&key).unwrap(), key)).collect();
+    assert_eq!(notes, [("6", "b"), ("4", "c"), ("5", "d")].map(|(v, k)| (v.as_bytes().to_vec(), k.to_owned())));
+}
+
+#[test]
 fn reads_are_filtered_limited_and_sorted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -4,10 +4,13 @@
 //! Log time is the broker's append time. Useful for: surviving the loss of a machine, and for more than one process. Not
 //! useful for: a single machine, where the embedded log needs nothing else.
 //!
-//! Topics that others write are read by members of a group, for whoever appends what is in them: import.
+//! What several processes need besides is here, too: a reader of partitions that come and go, streams between processes, tables
+//! that all of them hold, and membership in a consumer group. Topics that others write are read by members of a group, for
+//! whoever appends what is in them: import.
 //!
 //! Reading order: topic says what is asked of Kafka and shared what is known of it; producer appends, reader reads; survey
-//! asks the brokers, on the keeper's thread or on a reader's.
+//! asks the brokers, on the keeper's thread or on a reader's. Then partitions; stream with watch and writer; table with follow;
+//! membership.
 
 mod blocking;
 mod client;
@@ -114,7 +117,7 @@ impl KafkaLog {
     /// # Errors
     /// When a client cannot be made.
     pub fn partitions_reader(&self) -> Result<PartitionsReader, ReadError> {
-        PartitionsReader::new(self.survey.clone(), &self.options)
+        PartitionsReader::new(self.survey.until_closed(), &self.options)
     }
 
     /// Why records are not even tried, if so.

@@ -82,7 +82,7 @@ impl KafkaStream {
     /// # Errors
     /// When a client cannot be made.
     pub fn partitions_reader(&self) -> Result<PartitionsReader, ReadError> {
-        PartitionsReader::new(self.watch.survey.clone(), &self.watch.options)
+        PartitionsReader::new(self.watch.survey.until_closed(), &self.watch.options)
     }
 
     /// A writer that keeps order.

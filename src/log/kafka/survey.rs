@@ -72,15 +72,19 @@ impl Survey {
         }
     }
 
-    /// Asks until there is an answer, or patience ends.
+    /// Asks until there is an answer, or patience ends, or the topic is closed or gone.
     pub fn patiently<T>(&self, ask: impl Fn(&Survey) -> Result<T, String>) -> Result<T, String> {
         let began = Instant::now();
         loop {
             match ask(self) {
-                Err(_) if began.elapsed() < PATIENCE => std::thread::park_timeout(PAUSE),
+                Err(_) if began.elapsed() < PATIENCE && self.is_of_use() => std::thread::park_timeout(PAUSE),
                 answer => return answer,
             }
         }
+    }
+
+    fn is_of_use(&self) -> bool {
+        !self.shared.is_closed() && self.shared.replaced.get().is_none()
     }
 
     /// Where the partitions end.

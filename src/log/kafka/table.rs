@@ -123,30 +123,29 @@ impl KafkaTable {
     /// Sets the value of a key; `None` deletes it. Answer: the offset, once all replicas in sync have it. The table has it a
     /// moment later, or after [`KafkaTable::catch_up`]. Of a put answered with an error the value may still come.
     pub fn put(&self, key: &str, value: Option<Bytes>) -> Written {
-        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-        let bytes_max = topic::record_bytes_max(self.message_bytes_max);
-        let refused = match self.held.broken() {
-            _ if bytes > bytes_max => Some(AppendError::TooLarge { bytes, bytes_max }),
-            Some(error) => Some(AppendError::Kafka { error }),
-            None => None,
-        };
         let mut current = self.writer.lock();
-        let refused = refused.or_else(|| match current.failed() {
-            None => None,
-            Some(_) => match writer(&self.watch, self.message_bytes_max) {
-                Ok(new) => {
-                    *current = new;
-                    None
-                }
-                Err(error) => Some(AppendError::Kafka { error: error.to_string() }),
-            },
-        });
+        let refused = match self.held.broken() {
+            Some(error) => Some(AppendError::Kafka { error }),
+            None => self.renewed(&mut current).err(),
+        };
+        // What is refused now must not fail the writer: others wait in it.
+        let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
+        let refused = refused.or_else(|| current.refusal(PARTITION, bytes));
         if let Some(error) = refused {
             let (answer, written) = oneshot::channel();
             drop(answer.send(Err(error)));
             return written;
         }
         current.append(PARTITION, Some(key), value.as_deref())
+    }
+
+    /// A writer that has failed is replaced.
+    fn renewed(&self, current: &mut Writer) -> Result<(), AppendError> {
+        if current.failed().is_some() {
+            let new = writer(&self.watch, self.message_bytes_max);
+            *current = new.map_err(|error| AppendError::Kafka { error: error.to_string() })?;
+        }
+        Ok(())
     }
 
     /// Everything appended before this call, by anybody, is in the table when it returns. Blocks meanwhile.

@@ -122,7 +122,7 @@ impl Writer {
     }
 
     /// Why a record is not even tried, if so.
-    fn refusal(&self, partition: PartitionId, bytes: usize) -> Option<AppendError> {
+    pub fn refusal(&self, partition: PartitionId, bytes: usize) -> Option<AppendError> {
         let shared = &self.standing()?.shared;
         let (partitions, queued_bytes) = (shared.partitions, self.queued_bytes());
         let Writer { record_bytes_max, queue_bytes_max, .. } = *self;

@@ -7,6 +7,7 @@ mod kafka;
 mod limits;
 mod overrides;
 mod read;
+mod sinks;
 pub mod sources;
 mod value;
 
@@ -22,6 +23,7 @@ pub use kafka::{
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
 pub use read::{CONFIG_BYTES_MAX, CheckedConfig, check_config, read_config, schema};
+pub use sinks::{HeaderSource, HeaderText, SinkConfig};
 pub use value::{ByteSize, Millis, Secret};
 
 use crate::ingest::scrape::config::ScrapeConfig;
@@ -47,6 +49,8 @@ pub struct Config {
     /// What we scrape, in Prometheus' own keys; without it, only ourselves.
     #[schemars(with = "Option<Vec<serde_json::Value>>")]
     pub scrape_configs: Option<Vec<ScrapeConfig>>,
+    /// Where results are also sent, under the record names of their rules. Default nowhere.
+    pub sinks: Vec<SinkConfig>,
     /// Bounds, each with its unit in its name.
     pub limits: LimitsConfig,
     /// The HTTP interface.
@@ -64,6 +68,7 @@ impl Default for Config {
             log: LogConfig::default(),
             ingest: IngestConfig::default(),
             scrape_configs: None,
+            sinks: Vec::new(),
             limits: LimitsConfig::default(),
             web: WebConfig::default(),
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::value::{ByteSize, SIZE_REMEDY, is_header_name, is_header_value, listen_address_problem, url_problem};
-use super::{Config, UpstreamConfig, kafka};
+use super::{Config, UpstreamConfig, kafka, sinks};
 use crate::ingest::scrape::target::Target;
 use crate::model::PartitionBy;
 use crate::model::matcher::is_label_name;
@@ -128,27 +128,10 @@ fn normal(mut config: Config) -> Config {
 /// Checks that the schema has no words for.
 fn meaning(tree: &Node, report: &mut Report) {
     for (field, least, most) in DURATIONS {
-        if let Some(Node { value: Value::Text(text), place }) = find(tree, field)
-            && let Ok(ms) = parse_duration(text)
-            && !(*least..=*most).contains(&ms)
-        {
-            let (shortest, longest) = (format_duration(*least), format_duration(*most));
-            let remedy = match ms < *least {
-                true => format!("make it {shortest} or longer"),
-                false => format!("make it {longest} or shorter"),
-            };
-            report.error(*field, *place, format!("must be between {shortest} and {longest}, not {text}"), remedy);
-        }
+        duration_within(find(tree, field), field, (*least, *most), report);
     }
     for (field, least, most) in SIZES {
-        if let Some(node) = find(tree, field)
-            && let Some(bytes) = size(node)
-            && !(*least..=*most).contains(&bytes)
-        {
-            let (bound, what, change) = if bytes < *least { (least, "least", "more") } else { (most, "most", "less") };
-            let message = format!("must be at {what} {bound}, not {bytes}");
-            report.error(*field, node.place, message, format!("make it {bound} or {change}"));
-        }
+        size_within(find(tree, field), field, (*least, *most), report);
     }
     for field in ["ingest.sender_labels", "ingest.drop_labels", PARTITION_BY] {
         label_names(find(tree, field), field, report);
@@ -158,8 +141,9 @@ fn meaning(tree: &Node, report: &mut Report) {
         kafka::meaning(log, report);
     }
     for entry in find(tree, "upstream.headers").map_or(&[][..], Node::entries) {
-        header_name(entry, report);
+        header_name("upstream.headers", entry, report);
     }
+    sinks::meaning(tree.get("sinks").map_or(&[][..], Node::items), report);
 }
 
 /// The labels by which the log is partitioned.
@@ -188,6 +172,31 @@ const SIZES: &[(&str, ByteSize, ByteSize)] = &[
     ("log.kafka.batch_bytes", ByteSize(16 << 10), ByteSize(u64::MAX)),
     ("log.kafka.queue_bytes_max", ByteSize(1 << 20), ByteSize(u64::MAX)),
 ];
+
+pub(super) fn duration_within(node: Option<&Node>, field: &str, (least, most): (i64, i64), report: &mut Report) {
+    if let Some(Node { value: Value::Text(text), place }) = node
+        && let Ok(ms) = parse_duration(text)
+        && !(least..=most).contains(&ms)
+    {
+        let (shortest, longest) = (format_duration(least), format_duration(most));
+        let remedy = match ms < least {
+            true => format!("make it {shortest} or longer"),
+            false => format!("make it {longest} or shorter"),
+        };
+        report.error(field, *place, format!("must be between {shortest} and {longest}, not {text}"), remedy);
+    }
+}
+
+pub(super) fn size_within(node: Option<&Node>, field: &str, (least, most): (ByteSize, ByteSize), report: &mut Report) {
+    if let Some(node) = node
+        && let Some(bytes) = size(node)
+        && !(least..=most).contains(&bytes)
+    {
+        let (bound, what, change) = if bytes < least { (least, "least", "more") } else { (most, "most", "less") };
+        let message = format!("must be at {what} {bound}, not {bytes}");
+        report.error(field, node.place, message, format!("make it {bound} or {change}"));
+    }
+}
 
 fn find<'a>(tree: &'a Node, field: &str) -> Option<&'a Node> {
     field.split('.').try_fold(tree, |node, key| node.get(key))
@@ -235,10 +244,10 @@ fn partition_by(tree: &Node, report: &mut Report) {
 }
 const HEADER_NAME_REMEDY: &str = "use letters, digits and hyphens, such as X-Prefold-Sender";
 
-fn header_name(entry: &Entry, report: &mut Report) {
+pub(super) fn header_name(field: &str, entry: &Entry, report: &mut Report) {
     if !is_header_name(&entry.key) {
         let message = format!("{:?} is not the name of a header", entry.key);
-        report.error("upstream.headers", entry.key_place, message, HEADER_NAME_REMEDY);
+        report.error(field, entry.key_place, message, HEADER_NAME_REMEDY);
     }
 }
 

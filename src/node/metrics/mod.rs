@@ -7,6 +7,7 @@ mod imports;
 mod ingest;
 mod log;
 mod queries;
+mod sinks;
 pub mod uncovered;
 mod views;
 
@@ -120,6 +121,7 @@ fn families(node: &Node) -> Vec<Family> {
         families.extend(views::kept(queries));
         families.extend(queries::families(&queries.proxy));
         families.extend(queries::upstream(&queries.proxy));
+        families.extend(sinks::families(queries));
     }
     families
 }

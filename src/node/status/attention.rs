@@ -36,6 +36,10 @@ pub fn sentences(facts: &Facts) -> Vec<String> {
             "Changed files are not in force, because of: {first}. Correct them; they are read again at once."
         ));
     }
+    sentences.extend(facts.queries.iter().flat_map(|queries| &queries.sinks).filter_map(|sink| {
+        let trouble = sink.trouble.as_ref()?;
+        Some(format!("Sink {} has had trouble since {}: {}.", sink.name, ago(trouble.since, facts.now), trouble.what))
+    }));
     let down = facts.targets_down.iter();
     let down = down.map(|(url, why)| format!("Target {url} is down: {why}. What it exposes is missing while that lasts."));
     sentences.extend(bounded(down.collect(), "targets"));

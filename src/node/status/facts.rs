@@ -14,6 +14,7 @@ use crate::proxy::counters::RefusedLast;
 use crate::proxy::coverage::Coverage;
 use crate::proxy::upstream::Purpose;
 use crate::proxy::{Answered, Proxy, ViewActivity};
+use crate::sink::{SinkStatus, Trouble};
 
 /// The most targets that are down of which it is said.
 const TARGETS_MAX: usize = 200;
@@ -110,6 +111,17 @@ pub struct UpstreamFacts {
 }
 
 #[derive(Default)]
+pub struct SinkFacts {
+    pub name: String,
+    pub url: String,
+    pub position: Option<Timestamp>,
+    pub behind_ms: i64,
+    pub samples: u64,
+    pub dropped: u64,
+    pub trouble: Option<Trouble>,
+}
+
+#[derive(Default)]
 pub struct QueryFacts {
     /// By job and rule, at most [`VIEWS_MAX`].
     pub views: Vec<ViewFacts>,
@@ -119,6 +131,7 @@ pub struct QueryFacts {
     pub senders_all: usize,
     pub upstream: Option<UpstreamFacts>,
     pub store_error: Option<String>,
+    pub sinks: Vec<SinkFacts>,
     pub answers: Vec<(&'static str, u64)>,
     pub running: usize,
     pub running_max: usize,
@@ -165,10 +178,23 @@ fn queries(part: &Queries, streaming: Option<&StreamPart>) -> QueryFacts {
         senders_all,
         upstream: upstream(proxy),
         store_error: store.stats().flush_error,
+        sinks: part.sink_statuses().iter().map(|sink| sink_facts(sink)).collect(),
         answers: Answered::ALL.iter().map(|how| (how.name(), proxy.counters.answers(*how))).collect(),
         running: proxy.evaluations_running(),
         running_max: proxy.options.query_concurrency_max,
         refusals: proxy.counters.refusals(),
+    }
+}
+
+fn sink_facts(sink: &SinkStatus) -> SinkFacts {
+    SinkFacts {
+        name: sink.name.clone(),
+        url: sink.url.clone(),
+        position: sink.position(),
+        behind_ms: sink.behind_ms(),
+        samples: sink.samples(),
+        dropped: sink.dropped_samples().values().sum(),
+        trouble: sink.trouble(),
     }
 }
 

@@ -38,6 +38,7 @@ pub fn write(facts: &Facts) -> String {
         views(part, facts.now, &mut out);
         queries(part, facts.now, &mut out);
         upstream(part, &mut out);
+        sinks(part, facts.now, &mut out);
         senders(part, facts.now, &mut out);
     }
     log(facts, &mut out);
@@ -197,6 +198,24 @@ fn upstream(facts: &QueryFacts, out: &mut String) {
     }
     let requests: Vec<String> = upstream.requests.iter().map(|(what, count)| format!("{} {what}", number(*count))).collect();
     let _ = writeln!(out, "</p>\n<p>Requests: {}</p>", escape(&requests.join(", ")));
+}
+
+fn sinks(facts: &QueryFacts, now: Timestamp, out: &mut String) {
+    if facts.sinks.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["sink", "address", "sent up to", "behind", "samples taken", "samples refused"]);
+    for sink in &facts.sinks {
+        table.row(&[
+            Cell::Text(sink.name.clone()),
+            Cell::Text(sink.url.clone()),
+            Cell::Text(sink.position.map_or_else(|| "nothing yet".to_owned(), |t| ago(t, now))),
+            Cell::Text(format_duration(sink.behind_ms / 1000 * 1000)),
+            Cell::Number(sink.samples),
+            Cell::Number(sink.dropped),
+        ]);
+    }
+    let _ = write!(out, "<h2>Sinks</h2>\n{}", table.end());
 }
 
 fn senders(facts: &QueryFacts, now: Timestamp, out: &mut String) {

@@ -15,6 +15,7 @@ mod combine;
 mod fold;
 mod fold_lane;
 mod places;
+mod run;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::plan::Catalog;
 pub use combine::{CombineWorker, CombineWorkerOptions};
 pub use fold::{FoldWorker, FoldWorkerOptions};
 pub use places::Checkpoint;
+pub use run::{Worker, WorkerCounters};
 
 /// The topics of a cluster, as a worker sees them.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::SpanReason;
-use crate::node::status::facts::{LogFacts, SenderFacts, StreamFacts, TrustFacts, UpstreamFacts};
+use crate::node::status::facts::{LogFacts, SenderFacts, SinkFacts, StreamFacts, TrustFacts, UpstreamFacts};
+use crate::sink::Trouble;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -92,6 +93,13 @@ fn what_is_wrong_is_said_first_and_with_its_cause() {
             queries(facts).upstream = Some(UpstreamFacts { reachable, failed_before_ms, ..UpstreamFacts::default() });
         },
         "Upstream cannot be reached: refused",
+    );
+    check(
+        |facts| {
+            let trouble = Some(Trouble { since: NOW + -60_000, what: "it answered 503".to_owned() });
+            queries(facts).sinks = vec![SinkFacts { name: "vm".to_owned(), trouble, ..SinkFacts::default() }];
+        },
+        "Sink vm has had trouble since 2023-11-14 22:12:20 (1m ago): it answered 503.",
     );
     check(
         |facts| {

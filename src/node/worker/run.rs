@@ -1,0 +1,123 @@
+//! A worker's threads: one folds, one combines, one follows the job sets. Each begins again when it fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{CombineWorker, CombineWorkerOptions, FoldWorker, FoldWorkerOptions, Topics};
+use crate::node::job_sets::Sets;
+use crate::node::jobs::LoadedJobs;
+use crate::node::stream::{StreamHandle, StreamStatus};
+use crate::node::threads::{again_and_again, follow, spawn};
+
+/// How long folded partials are gathered before they are written.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// How often combine writes down where it stands.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+
+/// The running halves of a worker. Dropping it stops them; their partitions go to other workers.
+pub struct Worker {
+    sets: Arc<Sets>,
+    /// As which it proposes jobs.
+    name: String,
+    status: Arc<StreamStatus>,
+    /// Counters for metrics.
+    pub counters: Arc<WorkerCounters>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held to the end: leaving the groups is the last thing that is done.
+    topics: Option<Topics>,
+}
+
+/// What a worker has done since it was started.
+#[derive(Default)]
+pub struct WorkerCounters {
+    /// Times that the fold, or combine, began again after a failure.
+    pub fold_restarts: AtomicU64,
+    pub combine_restarts: AtomicU64,
+    /// Records of partials that were skipped.
+    pub partials_skipped: AtomicU64,
+    /// Partitions of samples, and of partials, that are ours.
+    pub samples_partitions: AtomicU64,
+    pub partials_partitions: AtomicU64,
+    /// Records of partials not read yet.
+    pub partials_ahead: AtomicU64,
+}
+
+impl Worker {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        topics: Topics,
+        sets: Arc<Sets>,
+        name: String,
+        (threads, new_senders_uncover): (usize, bool),
+        status: Arc<StreamStatus>,
+    ) -> Result<Worker, String> {
+        let counters = Arc::new(WorkerCounters::default());
+        let fold = {
+            let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
+            let counters = Arc::clone(&counters);
+            let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY };
+            move || {
+                let begin = || FoldWorker::start(topics.clone(), Arc::clone(&in_force), options);
+                again_and_again("fold", &told, &counters.fold_restarts, begin, |fold| step_fold(fold, &told, &counters));
+            }
+        };
+        let combine = {
+            let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
+            let counters = Arc::clone(&counters);
+            let options = CombineWorkerOptions { new_senders_uncover, checkpoint_every: CHECKPOINT_EVERY };
+            move || {
+                let begin = || CombineWorker::start(topics.clone(), Arc::clone(&in_force), options);
+                let step = |combine: &mut CombineWorker| step_combine(combine, &counters);
+                again_and_again("combine", &told, &counters.combine_restarts, begin, step);
+            }
+        };
+        let follow = {
+            let (sets, told) = (Arc::clone(&sets), Arc::clone(&status));
+            move || follow(&sets, &told)
+        };
+        let threads = vec![spawn("fold", fold)?, spawn("combine", combine)?, spawn("sets", follow)?];
+        Ok(Worker { sets, name, status, counters, threads, topics: Some(topics) })
+    }
+}
+
+fn step_fold(fold: &mut FoldWorker, status: &StreamStatus, counters: &WorkerCounters) -> Result<(), String> {
+    fold.step()?.iter().for_each(|folded| status.folded.note(folded));
+    let ahead = fold.ahead();
+    counters.samples_partitions.store(ahead.len() as u64, Ordering::Relaxed);
+    status.records_ahead.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
+    status.log_time.store(fold.log_time().0, Ordering::Relaxed);
+    status.caught_up.store(fold.caught_up(), Ordering::Relaxed);
+    Ok(())
+}
+
+fn step_combine(combine: &mut CombineWorker, counters: &WorkerCounters) -> Result<(), String> {
+    combine.step()?;
+    let ahead = combine.ahead();
+    counters.partials_partitions.store(ahead.len() as u64, Ordering::Relaxed);
+    counters.partials_ahead.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
+    counters.partials_skipped.fetch_add(std::mem::take(&mut combine.skipped), Ordering::Relaxed);
+    Ok(())
+}
+
+impl StreamHandle for Worker {
+    fn reload(&self, loaded: LoadedJobs) -> Result<(), String> {
+        self.sets.propose(&loaded, &self.name, false)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.status.stopping.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+        drop(self.topics.take());
+    }
+}
