@@ -29,6 +29,7 @@ pub mod rhythm;
 pub mod scope;
 pub mod selectors;
 pub mod series;
+mod stages;
 pub mod status;
 pub mod window;
 

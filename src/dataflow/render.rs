@@ -3,7 +3,6 @@
 //! One caller feeds epochs; every worker gets every epoch, with the records of the partitions it owns (partition modulo
 //! workers). Outputs come back on one bounded channel, one per worker and epoch.
 
-use std::collections::BTreeMap;
 use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -14,13 +13,11 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{InputHandle, StreamVec};
 use timely::worker::Worker;
 
-use super::aggregate::{Aggregate, Route};
+use super::aggregate::Route;
 use super::combine::Combine;
-use super::filter::Filter;
-use super::message::{EpochOutput, Filtered, FoldInput, FoldOutput, Partitioned, RawRecord, ToCombine, Windowed};
-use super::partition::Partition;
+use super::message::{EpochOutput, FoldInput, FoldOutput, RawRecord, ToCombine};
 use super::progress::{Epoch, EpochStash};
-use super::window::Windows;
+use super::stages::{aggregate, filter, partials, partition, window};
 use crate::model::{PartitionId, Partitioner, SenderSeen};
 
 /// How many epochs may be on their way into a worker: enough to keep it busy, few enough to bound memory.
@@ -213,141 +210,6 @@ fn build_fold(worker: &mut Worker, input: &mut Input, out: Sender<FoldOutput>, o
         let partials = partials(window(partition(filtered)));
         give_closed(partials, own, out);
     });
-}
-
-/// Per partition one state, made when its first message comes.
-struct ByPartition<S>(BTreeMap<PartitionId, S>);
-
-impl<S> ByPartition<S> {
-    fn new() -> ByPartition<S> {
-        ByPartition(BTreeMap::new())
-    }
-    /// `fresh`: what was there is not of this one.
-    fn of(&mut self, partition: PartitionId, fresh: bool) -> &mut S
-    where
-        S: Default,
-    {
-        if fresh {
-            self.0.remove(&partition);
-        }
-        self.0.entry(partition).or_default()
-    }
-}
-
-fn filter<'s>(
-    records: StreamVec<'s, Epoch, FoldInput>,
-    partitions: &[PartitionId],
-    options: &DataflowOptions,
-) -> StreamVec<'s, Epoch, Filtered> {
-    let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitioner.clone(), &options.senders));
-    let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(new).collect();
-    let partitioner = options.partitioner.clone();
-    records.unary(Pipeline, "filter", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, inputs: &mut Vec<FoldInput>| {
-                let mut session = output.session(&time);
-                for input in inputs.drain(..) {
-                    match &input {
-                        FoldInput::Begin { partition, set, senders } => {
-                            let filter = Filter::new(*partition, partitioner.clone(), senders);
-                            let filter = filters.entry(*partition).insert_entry(filter).into_mut();
-                            session.give(Filtered { fresh: true, ..filter.views(set) });
-                        }
-                        FoldInput::ViewsOf { partition, set } => {
-                            if let Some(filter) = filters.get_mut(partition) {
-                                session.give(filter.views(set));
-                            }
-                        }
-                        FoldInput::End { partition } => {
-                            filters.remove(partition);
-                            session.give(Filtered { partition: *partition, fresh: true, ..Filtered::default() });
-                        }
-                        FoldInput::Views(set) => filters.values_mut().for_each(|filter| session.give(filter.views(set))),
-                        FoldInput::Record(record) => {
-                            if let Some(filter) = filters.get_mut(&record.partition) {
-                                session.give(filter.record(record));
-                            }
-                        }
-                        FoldInput::Lost { partition, from, to } => {
-                            if let Some(filter) = filters.get_mut(partition) {
-                                session.give(filter.lost(*from, *to));
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    })
-}
-
-fn partition<'s>(filtered: StreamVec<'s, Epoch, Filtered>) -> StreamVec<'s, Epoch, Partitioned> {
-    let mut states = ByPartition::<Partition>::new();
-    filtered.unary(Pipeline, "partition", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Filtered>| {
-                let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
-            });
-        }
-    })
-}
-
-fn window<'s>(partitioned: StreamVec<'s, Epoch, Partitioned>) -> StreamVec<'s, Epoch, Windowed> {
-    let mut states = ByPartition::<Windows>::new();
-    partitioned.unary(Pipeline, "window", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Partitioned>| {
-                let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
-            });
-        }
-    })
-}
-
-fn aggregate<'s>(
-    windowed: StreamVec<'s, Epoch, Windowed>,
-    own: u64,
-    workers: u64,
-) -> StreamVec<'s, Epoch, (Route, ToCombine)> {
-    let mut states = ByPartition::<Aggregate>::new();
-    let mut marked: BTreeMap<PartitionId, crate::model::LogTime> = BTreeMap::new();
-    windowed.unary(Pipeline, "aggregate", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Windowed>| {
-                let mut session = output.session(&time);
-                for record in records.drain(..) {
-                    let (partition, log_time) = (record.partition, record.log_time);
-                    states.of(partition, record.fresh).record(record, own, workers, &mut |route, message| {
-                        session.give((route, message));
-                    });
-                    if marked.insert(partition, log_time) != Some(log_time) {
-                        let mark = ToCombine::Mark { partition, log_time };
-                        (0..workers).for_each(|worker| session.give((Route::Worker(worker), mark.clone())));
-                    }
-                }
-            });
-        }
-    })
-}
-
-/// As aggregate, for another process to combine: whose partition's each message is, and no routes.
-fn partials<'s>(windowed: StreamVec<'s, Epoch, Windowed>) -> StreamVec<'s, Epoch, (PartitionId, ToCombine)> {
-    let mut states = ByPartition::<Aggregate>::new();
-    windowed.unary(Pipeline, "aggregate", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Windowed>| {
-                let mut session = output.session(&time);
-                for record in records.drain(..) {
-                    let partition = record.partition;
-                    states.of(partition, record.fresh).record(record, 0, 1, &mut |_, message| {
-                        if !matches!(message, ToCombine::Views(_)) {
-                            session.give((partition, message));
-                        }
-                    });
-                }
-            });
-        }
-    })
 }
 
 fn give_closed(messages: StreamVec<'_, Epoch, (PartitionId, ToCombine)>, worker: usize, out: Sender<FoldOutput>) {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fold::{Part, Scopes, begin_of, part};
 use super::fold_lane::FoldLane;
+use super::part::{Part, Scopes, begin_of, part};
 use super::{Topics, ViewsInForce, places};
 use crate::compile::{FUTURE_MS, OperatorsPlan, compile};
 use crate::dataflow::ViewSet;

@@ -39,6 +39,7 @@ pub(super) struct FoldLane {
 }
 
 /// One partition.
+#[derive(Default)]
 struct Lane {
     /// Where reading began: nothing before it was wanted.
     from: LogTime,
@@ -287,19 +288,7 @@ impl FoldLane {
 
 impl Lane {
     fn new(from: LogTime) -> Lane {
-        Lane {
-            from,
-            held: Vec::new(),
-            begun: None,
-            fed: None,
-            closed: None,
-            messages: Vec::new(),
-            scope: None,
-            keyframe_due: None,
-            said: None,
-            lost_after: None,
-            before: Vec::new(),
-        }
+        Lane { from, ..Lane::default() }
     }
 
     /// Another scope: what waits is said under the one before.

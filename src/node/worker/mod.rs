@@ -8,12 +8,13 @@
 //!
 //! Which partitions are whose is up to Kafka's consumer groups. Nothing is handed over when one moves: the next owner reads
 //! the log again as far back as it has to, and says again what was said. Reading order: `fold_lane` folds, `fold` decides
-//! what; `combine` is the other half; `places` is what both keep in tables.
+//! what, and of a `part` from where; `combine` is the other half; `places` is what both keep in tables.
 
 mod catch_up;
 mod combine;
 mod fold;
 mod fold_lane;
+mod part;
 mod places;
 mod run;
 
