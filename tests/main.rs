@@ -3,6 +3,7 @@
 // A test that cannot get what it needs has failed.
 #![allow(clippy::unwrap_used)]
 
+mod deploy;
 mod e2e;
 mod exposition;
 mod fuzz;

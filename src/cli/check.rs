@@ -63,6 +63,7 @@ pub fn report(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io:
     let texts: Texts = sources.jobs.iter().chain(&sources.configs).map(|(f, t)| (f.as_path(), t.as_str())).collect();
     if let Some(config) = config {
         checked.problems.extend(beyond_the_log(&checked.jobs, config, &texts));
+        checked.problems.extend(beyond_the_results(&checked.jobs, config, &texts));
     }
     checked.add(sources.problems);
     let problems = configs.iter().flat_map(|checked| &checked.problems).chain(&checked.problems);
@@ -123,6 +124,22 @@ fn beyond_the_log(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Probl
         }
     }
     problems
+}
+
+/// Rules whose results Kafka would forget before their retention ends, where results are in Kafka.
+fn beyond_the_results(jobs: &[Job], config: &Config, texts: &Texts<'_>) -> Vec<Problem> {
+    let Some(kept) = config.log.results_retention() else { return Vec::new() };
+    let rules = jobs.iter().flat_map(|job| job.rules.iter().map(move |rule| (job, rule)));
+    let beyond = rules.filter(|(_, rule)| rule.retention_ms > kept.0);
+    let problem = |(job, rule): (&Job, &Rule)| {
+        let wanted = format_duration(rule.retention_ms);
+        let message = format!(
+            "its results are to be kept for {wanted}, and Kafka keeps results for {kept}, which prefold worker refuses"
+        );
+        let remedy = format!("set log.kafka.results_retention to {wanted} or more");
+        warning(job, rule, message, remedy, texts)
+    };
+    beyond.map(problem).collect()
 }
 
 fn warning(job: &Job, rule: &Rule, message: String, remedy: String, texts: &Texts<'_>) -> Problem {

@@ -160,7 +160,7 @@ fn configuration(Told { role, common, fold, querying, .. }: Told) -> Result<Conf
     let jobs = fold.and_then(|fold| fold.jobs);
     let upstream = querying.and_then(|querying| querying.upstream);
     let config = Overrides { listen, data_dir, jobs, upstream, kafka }.apply(config)?;
-    match role.needs_kafka() && config.log.kafka.is_none() {
+    match role.needs_kafka() && !config.log.is_in_kafka() {
         false => Ok(config),
         true => {
             Err("its log is in Kafka, and no broker is named: give --kafka HOST:PORT[,...], set PREFOLD_KAFKA, or write \
@@ -230,10 +230,10 @@ impl Signals {
 }
 
 fn say_what_runs(node: &Node, local: std::net::SocketAddr) {
-    let role = node.role.name();
+    let role = if node.role == Role::Run { String::new() } else { format!(" as {}", node.role.title()) };
     let views = node.streaming.as_ref().map(|streaming| streaming.jobs.loaded().catalog.len());
     let data = node.role.has_data().then(|| tracing::field::display(node.config.data_dir.display()));
-    tracing::info!(%local, views, data, "prefold {role} is up; the status is at /prefold/");
+    tracing::info!(%local, views, data, "prefold runs{role}; the status is at /prefold/");
 }
 
 /// Until SIGTERM, SIGINT or /-/quit; SIGHUP reads files again meanwhile.

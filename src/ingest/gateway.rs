@@ -38,8 +38,8 @@ pub struct GatewayOptions {
     pub limits: SeriesLimits,
     /// Senders that may write beside those of the commit; one that has been idle for an hour makes room.
     pub senders_max: usize,
-    /// Tenant and name of the senders in the commit.
-    pub senders: Vec<(Tenant, SmolStr)>,
+    /// Tenant and name of the senders in the commit; `None` when it is not known who has written.
+    pub senders: Option<Vec<(Tenant, SmolStr)>>,
     /// Bytes of all bodies in flight, as they come and unpacked.
     pub bodies_bytes_max: usize,
     /// Labels taken off every series: a sender's external labels that upstream does not have.
@@ -54,7 +54,7 @@ impl Default for GatewayOptions {
         GatewayOptions {
             limits,
             senders_max: 10_000,
-            senders: Vec::new(),
+            senders: Some(Vec::new()),
             bodies_bytes_max: 512 << 20,
             drop_labels: Vec::new(),
             sender_labels: Vec::new(),
@@ -132,7 +132,7 @@ impl Gateway {
             partitioner: log.partitioner(),
             log,
             clock,
-            senders: Senders::new(options.senders_max, &options.senders),
+            senders: Senders::new(options.senders_max, options.senders.as_deref()),
             failing: parking_lot::Mutex::default(),
             cache: RwLock::default(),
             interner: Interner::new(SYMBOL_BYTES_MAX),

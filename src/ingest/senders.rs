@@ -46,6 +46,15 @@ pub(super) struct Senders {
     /// Where senders that labels name wrote from. The empty address is that of senders of the commit which have not written
     /// since the start: it may be any.
     addresses: Mutex<Names>,
+    /// Where it is not known who has written.
+    strangers: Option<Mutex<Strangers>>,
+}
+
+/// Unreadable bodies of those who have not written here, and may have elsewhere.
+struct Strangers {
+    /// By tenant, when one was noted last; so many are remembered, and what is beyond is noted each time.
+    noted: HashMap<Tenant, Timestamp>,
+    max: usize,
 }
 
 /// Names, and when each last wrote and had an unreadable body noted.
@@ -67,12 +76,15 @@ struct Seen {
 }
 
 impl Senders {
-    /// `known` are the senders of the commit.
-    pub fn new(max: usize, known: &[Name]) -> Senders {
+    /// `known` are the senders of the commit; `None` when there is none, and a stranger may have written elsewhere.
+    pub fn new(max: usize, known: Option<&[Name]>) -> Senders {
+        let strangers = known.is_none().then(|| Mutex::new(Strangers { noted: HashMap::new(), max }));
+        let known = known.unwrap_or_default();
         let addresses = known.iter().map(|(tenant, _)| (tenant.clone(), SmolStr::default()));
         Senders {
             addresses: Mutex::new(Names::new(max, addresses)),
             senders: Mutex::new(Names::new(max, known.iter().cloned())),
+            strangers,
         }
     }
 
@@ -106,9 +118,12 @@ impl Senders {
         }
     }
 
-    /// Whether a body of this origin may be missed when it cannot be read: those of strangers are not. `labelled` says that
-    /// labels would have named the sender.
+    /// Whether a body of this origin may be missed when it cannot be read: those of strangers are not, unless they may have
+    /// written elsewhere. `labelled` says that labels would have named the sender.
     pub fn is_known(&self, origin: &Origin, labelled: bool) -> bool {
+        if self.strangers.is_some() {
+            return has_names_that_fit(origin);
+        }
         if !labelled {
             return self.senders.lock().seen.contains_key(&name(origin));
         }
@@ -116,18 +131,42 @@ impl Senders {
         is_address || self.senders.lock().has_silent(&origin.tenant)
     }
 
-    /// Whether an unreadable body is to be noted now: those of strangers never are. `labelled` says that labels would have
-    /// named the sender.
+    /// Whether an unreadable body is to be noted now: those of strangers are not, unless they may have written elsewhere.
+    /// `labelled` says that labels would have named the sender.
     pub fn is_unreadable_due(&self, origin: &Origin, labelled: bool, now: Timestamp) -> bool {
-        if !labelled {
-            return self.senders.lock().is_due(&name(origin), now);
+        let mut known = if labelled { self.addresses.lock() } else { self.senders.lock() };
+        if known.seen.contains_key(&name(origin)) {
+            return known.is_due(&name(origin), now);
         }
-        let mut addresses = self.addresses.lock();
-        if addresses.seen.contains_key(&name(origin)) {
-            return addresses.is_due(&name(origin), now);
+        if let Some(strangers) = &self.strangers {
+            drop(known);
+            return strangers.lock().is_due(origin, now);
         }
-        addresses.is_due(&(origin.tenant.clone(), SmolStr::default()), now) && self.senders.lock().has_silent(&origin.tenant)
+        labelled
+            && known.is_due(&(origin.tenant.clone(), SmolStr::default()), now)
+            && self.senders.lock().has_silent(&origin.tenant)
     }
+}
+
+impl Strangers {
+    /// Once a minute a tenant. Who may not write for its name has written nowhere.
+    fn is_due(&mut self, origin: &Origin, now: Timestamp) -> bool {
+        let is_recent = |at: &Timestamp| now - *at < UNREADABLE_PAUSE_MS;
+        if !has_names_that_fit(origin) || self.noted.get(&origin.tenant).is_some_and(is_recent) {
+            return false;
+        }
+        if self.noted.len() >= self.max {
+            self.noted.retain(|_, at| is_recent(at));
+        }
+        if self.noted.len() < self.max {
+            self.noted.insert(origin.tenant.clone(), now);
+        }
+        true
+    }
+}
+
+fn has_names_that_fit(origin: &Origin) -> bool {
+    origin.tenant.len() <= NAME_BYTES_MAX && origin.sender.len() <= NAME_BYTES_MAX
 }
 
 impl Names {
@@ -203,7 +242,7 @@ mod tests {
 
     #[test]
     fn senders_are_bounded_and_those_known_go_on() {
-        let senders = Senders::new(2, &[("".into(), "old".into()), ("t".into(), "older".into())]);
+        let senders = Senders::new(2, Some(&[("".into(), "old".into()), ("t".into(), "older".into())]));
         let full = Err(NotAdmitted::TooMany { max: 2 });
         assert_eq!([("", "a"), ("t", "a"), ("", "b")].map(|(t, s)| write(&senders, t, s, 0)), [Ok(()), Ok(()), full]);
         // Those of the commit, and those that wrote.
@@ -216,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_one_idle_longest_makes_room_after_an_hour() {
-        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let senders = Senders::new(2, Some(&[("".into(), "old".into())]));
         let full = Err(NotAdmitted::TooMany { max: 2 });
         let writes = |sender, t| write(&senders, "", sender, t);
         assert_eq!([writes("a", 0), writes("b", 10), writes("a", 20), writes("c", 30)], [Ok(()), Ok(()), Ok(()), full]);
@@ -228,7 +267,7 @@ mod tests {
 
     #[test]
     fn unreadable_bodies_of_known_senders_are_noted_once_a_minute() {
-        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let senders = Senders::new(2, Some(&[("".into(), "old".into())]));
         let due = |sender, t| senders.is_unreadable_due(&origin("", sender), false, Timestamp(t));
         senders.remember(&origin("", "a"), Timestamp(0));
         assert_eq!(["a", "old", "b"].map(|sender| due(sender, 5)), [true, true, false]);
@@ -240,7 +279,7 @@ mod tests {
 
     #[test]
     fn senders_that_labels_name_are_known_by_their_addresses() {
-        let senders = Senders::new(2, &[("".into(), "old".into())]);
+        let senders = Senders::new(2, Some(&[("".into(), "old".into())]));
         let due = |tenant, address, t| senders.is_unreadable_due(&origin(tenant, address), true, Timestamp(t));
         assert_eq!([due("", "1.1.1.1", 5), due("", "2.2.2.2", 6)], [true, false], "old may be behind either");
         assert_eq!(["", "t"].map(|tenant| senders.is_known(&origin(tenant, "1.1.1.1"), true)), [true, false]);
@@ -251,5 +290,22 @@ mod tests {
             [due("", "1.1.1.1", 70_000), due("", "1.1.1.1", 70_001), due("", "2.2.2.2", 70_000)],
             [true, false, false]
         );
+    }
+
+    #[test]
+    fn a_stranger_that_may_have_written_elsewhere_is_noted_once_a_minute_a_tenant() {
+        let senders = Senders::new(2, None);
+        let due =
+            |tenant, sender: &str, labelled, t| senders.is_unreadable_due(&origin(tenant, sender), labelled, Timestamp(t));
+        assert_eq!([due("", "a", false, 5), due("", "b", false, 6), due("t", "a", true, 7)], [true, false, true]);
+        assert_eq!([due("", "b", false, 60_005), due("", "a", false, 60_006)], [true, false]);
+        senders.remember(&origin("", "a"), Timestamp(60_010));
+        assert_eq!([due("", "a", false, 60_011), due("", "a", false, 60_012)], [true, false], "known here now");
+        let too_long = "x".repeat(NAME_BYTES_MAX + 1);
+        assert!(!due("", &too_long, false, 200_000), "it may write nowhere");
+        assert_eq!(["a", &too_long].map(|sender| senders.is_known(&origin("", sender), false)), [true, false]);
+        // Beyond the bound each is noted, and none remembered.
+        assert_eq!(["", "t", "u", "u"].map(|tenant| due(tenant, "c", false, 300_000)), [true; 4]);
+        assert_eq!(["", "t"].map(|tenant| due(tenant, "c", false, 300_001)), [false; 2]);
     }
 }

@@ -69,7 +69,7 @@ fn gateway(config: &Config, log: &Arc<dyn Log>, clock: &Arc<dyn Clock>, store: O
             label_value_bytes_max: config.limits.label_value_bytes_max,
         },
         senders_max: config.limits.senders_max,
-        senders: store.map(senders).unwrap_or_default(),
+        senders: store.map(senders),
         bodies_bytes_max: config.limits.bodies_bytes_max.0 as usize,
         drop_labels: config.ingest.drop_labels.clone(),
         sender_labels: config.ingest.sender_labels.clone(),

@@ -3,6 +3,8 @@
 pub mod assembly;
 pub mod begin;
 pub mod clock;
+pub mod cluster;
+pub mod cluster_topics;
 pub mod config;
 mod fold_progress;
 pub mod following;

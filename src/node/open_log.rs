@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::cluster::ClusterNames;
 use super::config::{ByteSize, Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
 use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
 use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, ImportReader, KafkaLog, KafkaOptions, Log};
@@ -28,7 +29,7 @@ pub fn open_log(
     match &config.log.kafka {
         Some(kafka) => {
             let options =
-                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..options(kafka, config)? };
+                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..kafka_options(config, kafka)? };
             let log = KafkaLog::open(options).map_err(|error| error.to_string())?;
             Ok(Arc::new(log))
         }
@@ -45,7 +46,7 @@ pub fn join_imports(config: &Config) -> Result<Option<(ImportReader, u64)>, Stri
     let Some(kafka) = config.log.kafka.as_ref().filter(|kafka| !kafka.import_topics.is_empty()) else { return Ok(None) };
     let topics = kafka.import_topics.iter().map(|topic| topic.topic.clone()).collect();
     let group = format!("{}.import", kafka.topic_prefix);
-    let reader = ImportReader::join(&options(kafka, config)?, &group, topics).map_err(|error| error.to_string())?;
+    let reader = ImportReader::join(&kafka_options(config, kafka)?, &group, topics).map_err(|error| error.to_string())?;
     Ok(Some((reader, kafka.queue_bytes_max.0)))
 }
 
@@ -126,7 +127,11 @@ fn partition_by(config: &Config) -> PartitionBy {
     PartitionBy::new(config.log.partition_by.iter().map(String::as_str))
 }
 
-fn options(kafka: &KafkaLogConfig, config: &Config) -> Result<KafkaOptions, String> {
+/// What a client of Kafka is opened with.
+///
+/// # Errors
+/// When the password cannot be read.
+pub fn kafka_options(config: &Config, kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
     let tls = kafka.tls.as_ref().map(|tls| Tls {
         ca_file: tls.ca_file.clone(),
         certificate_file: tls.certificate_file.clone(),
@@ -146,6 +151,7 @@ fn options(kafka: &KafkaLogConfig, config: &Config) -> Result<KafkaOptions, Stri
         batch_bytes: kafka.batch_bytes.0 as usize,
         queue_bytes_max: kafka.queue_bytes_max.0 as usize,
         delivery_timeout: kafka.delivery_timeout.std(),
+        group: ClusterNames::of(kafka).fold_group(),
         tls,
         sasl: kafka.sasl.as_ref().map(sasl).transpose()?,
         ..KafkaOptions::new(kafka.brokers.clone(), &kafka.topic_prefix)

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assembly::Node;
+use super::cluster::check_retention;
 use super::config::{read_config, sources};
 use super::jobs;
+use super::role::Role;
 use crate::ingest::scrape::config::ScrapeConfig;
 use crate::model::Timestamp;
 use crate::plan::spec::Problem;
@@ -51,6 +53,9 @@ impl Node {
 
     fn try_reload(&self) -> Result<Reloaded, String> {
         let loaded = self.role.reads_jobs().then(|| jobs::load_again(&self.config.jobs)).transpose()?;
+        if let (Role::Worker, Some(proposed)) = (self.role, &loaded) {
+            check_retention(&self.config, proposed)?;
+        }
         if let (Some(ingest), Some(file)) = (&self.ingest, self.config_file.get()) {
             let scraped = scrape_configs(file)?;
             tokio::runtime::Handle::current().block_on(self.scrape_again(ingest, scraped))?;

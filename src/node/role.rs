@@ -37,7 +37,7 @@ impl Role {
     }
 
     /// As one speaks of it.
-    fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Role::Run => "a process with every role",
             Role::Gateway => "a gateway",

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::assembly::{Node, StreamPart};
 use super::clock::SystemClock;
+use super::cluster::check_retention;
+use super::cluster_topics;
 use super::config::{Config, NewSenders};
 use super::in_force::JobsInForce;
 use super::ingest::Ingest;
 use super::jobs::LoadedJobs;
 use super::queries::{Queries, open_store};
 use super::role::Role;
-use super::stream::{DirectoryStream, Stream, StreamHandle, StreamOptions, StreamStatus};
+use super::stream::{DirectoryStream, Stream, StreamOptions, StreamStatus};
 use crate::model::Clock;
-use crate::store::Store;
 
 /// What a worker is told beside its configuration.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +58,12 @@ pub fn gateway(config: Config) -> Result<Arc<Node>, String> {
 /// # Errors
 /// What could not be started, and what to do.
 pub fn worker(config: Config, proposed: &LoadedJobs, options: WorkerOptions) -> Result<Arc<Node>, String> {
+    check_retention(&config, proposed)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let status = Arc::new(StreamStatus::default());
     let jobs = Arc::new(JobsInForce::new(LoadedJobs::default(), None));
-    let handle = start_worker(&config, proposed, options, &jobs, &status)?;
-    let streaming = StreamPart::new(status, jobs, handle);
+    let handle = cluster_topics::worker(&config, proposed, options, &jobs, &status)?;
+    let streaming = StreamPart::new(status, jobs, Box::new(handle));
     Ok(Node::assemble((Role::Worker, config, clock), None, None, Some(streaming)))
 }
 
@@ -76,28 +78,7 @@ pub fn query(config: Config) -> Result<Arc<Node>, String> {
     let loaded = LoadedJobs::default();
     let queries = Queries::new(&config, Arc::clone(&store), &loaded, &clock, &status)?;
     let jobs = Arc::new(JobsInForce::new(loaded, Some(Arc::clone(&queries.proxy))));
-    let handle = start_replica(&config, &store, &jobs, &status)?;
-    let streaming = StreamPart::new(status, jobs, handle);
+    let handle = cluster_topics::replica(&config, &store, &jobs, &status)?;
+    let streaming = StreamPart::new(status, jobs, Box::new(handle));
     Ok(Node::assemble((Role::Query, config, clock), None, Some(queries), Some(streaming)))
-}
-
-/// Starts a worker's share of the folding.
-fn start_worker(
-    _config: &Config,
-    _proposed: &LoadedJobs,
-    _options: WorkerOptions,
-    _jobs: &Arc<JobsInForce>,
-    _status: &Arc<StreamStatus>,
-) -> Result<Box<dyn StreamHandle>, String> {
-    Err("the folding of a worker is not in this version; use prefold run --kafka".to_owned())
-}
-
-/// Starts to follow the results.
-fn start_replica(
-    _config: &Config,
-    _store: &Arc<Store>,
-    _jobs: &Arc<JobsInForce>,
-    _status: &Arc<StreamStatus>,
-) -> Result<Box<dyn StreamHandle>, String> {
-    Err("the following of results is not in this version; use prefold run --kafka".to_owned())
 }

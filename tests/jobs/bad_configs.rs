@@ -103,6 +103,11 @@ log:
     batch_bytes: 64KiB
     queue_bytes_max: 1MiB
     delivery_timeout: 9s
+    cluster_prefix: c
+    partials_partitions: 5
+    session_timeout: 6s
+    results_retention: 400d
+    replica: q-1
     tls: { ca_file: ca, certificate_file: c, key_file: k }
     sasl: { mechanism: scram-sha-512, username: u, password_env: P }
     import_topics:
@@ -116,6 +121,9 @@ log:
     assert_eq!((kafka.partitions, kafka.replication, kafka.compression), (3, Some(2), KafkaCompression::Lz4));
     assert_eq!((kafka.linger, kafka.delivery_timeout), (Millis(1), Millis(9000)));
     assert_eq!((kafka.batch_bytes, kafka.queue_bytes_max), (ByteSize(64 << 10), ByteSize(1 << 20)));
+    assert_eq!((kafka.cluster_prefix.as_deref(), kafka.replica.as_deref()), (Some("c"), Some("q-1")));
+    assert_eq!((kafka.partials_partitions, kafka.session_timeout), (5, Millis(6000)));
+    assert_eq!(kafka.results_retention, Millis(400 * 86_400_000));
     let tls = kafka.tls.unwrap();
     let files = [tls.ca_file, tls.certificate_file, tls.key_file];
     assert_eq!(files, ["ca", "c", "k"].map(|file| Some(file.into())));
@@ -157,6 +165,15 @@ fn problems_of_topics_to_import_name_their_place() {
             "6:16: log.kafka.import_topics[0].topic: \"a/b\" cannot be a topic's name; use letters",
             "7:16: log.kafka.import_topics[1].topic: \"p.samples\" is Prefold's own topic; name a topic that others",
             "8:16: log.kafka.import_topics[2].topic: \"..\" cannot be a topic's name",
+        ],
+    );
+    check(
+        &with(
+            "    - { topic: c.positions, format: json }\n    - { topic: p.positions, format: json }\n    - { topic: p.samples, format: json }\n    cluster_prefix: c",
+        ),
+        &[
+            "6:16: log.kafka.import_topics[0].topic: \"c.positions\" is Prefold's own topic",
+            "8:16: log.kafka.import_topics[2].topic: \"p.samples\" is Prefold's own topic",
         ],
     );
     check(
@@ -272,6 +289,21 @@ fn problems_of_a_sink_name_their_place() {
             "2:54: sinks[0].headers.C: a header's value is in a file or in an environment variable; set file or env",
             "2:61: sinks[0].headers.D: a header's value is in a file or in an environment variable; set file or env",
             "2:85: sinks[0].headers.E: must be a string or an object, not a number",
+        ],
+    );
+}
+
+#[test]
+fn problems_of_a_cluster_in_kafka_name_their_place() {
+    check(
+        "log:\n  kafka:\n    brokers: [a:1]\n    cluster_prefix: ''\n    replica: q 1\n    partials_partitions: 0\n    \
+         session_timeout: 1h\n    results_retention: 1s",
+        &[
+            "4:21: log.kafka.cluster_prefix: \"\" cannot begin a topic's name; use letters",
+            "5:14: log.kafka.replica: \"q 1\" cannot be in a consumer group's name; use letters",
+            "6:26: log.kafka.partials_partitions: must be between 1 and 1024, not 0",
+            "7:22: log.kafka.session_timeout: must be between 1s and 30m, not 1h",
+            "8:24: log.kafka.results_retention: must be between 10m and 10y, not 1s",
         ],
     );
 }

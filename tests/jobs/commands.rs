@@ -58,7 +58,7 @@ fn check_points_at_problems() {
 
 /// The default log keeps 6h; seven days, 30 s, a step and 10 minutes are needed.
 #[test]
-fn check_names_views_that_the_log_cannot_rebuild() {
+fn check_names_what_the_log_and_the_results_in_kafka_do_not_hold() {
     let dir = dir(&[("a.json", JOB), ("c.yaml", "jobs: .")]);
     let (status, _, err) = run(dir.path(), paths(dir.path()));
     assert_eq!(status, 0);
@@ -69,6 +69,14 @@ fn check_names_views_that_the_log_cannot_rebuild() {
     let (status, _, err) = run(dir.path(), paths(dir.path()));
     assert_eq!(status, 0);
     assert!(err.contains("the log keeps 1d, ") && err.contains("set log.kafka.retention to 7d11m30s or more"), "{err}");
+    assert!(!err.contains("results_retention"), "{err}");
+    let config = "log: { kafka: { brokers: [a:1], results_retention: 29d } }";
+    std::fs::write(dir.path().join("c.yaml"), config).unwrap();
+    let (status, _, err) = run(dir.path(), paths(dir.path()));
+    assert_eq!(status, 0);
+    let expected = "a.json:1:22: warning: rules[0]: its results are to be kept for 30d, and Kafka keeps results for 29d, \
+        which prefold worker refuses; set log.kafka.results_retention to 30d or more\n";
+    assert!(err.contains(expected), "{err}");
 }
 
 /// A log that took a kilobyte a second holds 64 MiB for less than a day.

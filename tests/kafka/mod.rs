@@ -14,6 +14,7 @@ mod partitioned;
 mod partitions;
 mod process;
 mod proxy;
+mod roles;
 mod security;
 mod streams;
 mod tables;

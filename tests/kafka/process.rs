@@ -15,24 +15,24 @@ use crate::process::processes::{
 };
 
 /// Restarts must not make anything late.
-const JOB: &str = r#"{"name":"same","defaults":{"max_delay":"20s","step":"2s"},"rules":[
+pub(super) const JOB: &str = r#"{"name":"same","defaults":{"max_delay":"20s","step":"2s"},"rules":[
   {"expr":"sum by (g) (count_over_time(c_total[10s]))"},
   {"expr":"sum by (g) (rate(c_total[10s]))"},
   {"expr":"max by (g) (max_over_time(c_total[4s]))"},
   {"expr":"sum by (g) (c_total)"}]}"#;
 
 /// Of a short window, so that what uncovers it is soon over.
-const SHORT_JOB: &str = r#"{"name":"short","rules":[
+pub(super) const SHORT_JOB: &str = r#"{"name":"short","rules":[
   {"expr":"sum by (g) (count_over_time(c_total[2s]))","step":"1s","max_delay":"2s"}]}"#;
 
-const QUERIES: [&str; 4] = [
+pub(super) const QUERIES: [&str; 4] = [
     "sum by (g) (count_over_time(c_total[10s]))",
     "sum by (g) (rate(c_total[10s]))",
     "max by (g) (max_over_time(c_total[4s]))",
     "sum by (g) (c_total)",
 ];
 
-fn config(cluster: &Cluster, prefix: &str) -> String {
+pub(super) fn config(cluster: &Cluster, prefix: &str) -> String {
     format!(
         "ingest: {{ new_senders: whole }}\nlog: {{ kafka: {{ brokers: [\"{}\"], topic_prefix: {prefix}, partitions: 4 }} }}",
         cluster.brokers()
@@ -40,7 +40,7 @@ fn config(cluster: &Cluster, prefix: &str) -> String {
 }
 
 /// Thirty counters at a time.
-fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
+pub(super) fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
     let series = |n: usize| {
         let labels = labels(&[("__name__", "c_total"), ("g", &format!("g{}", n % 3)), ("n", &n.to_string())]);
         (labels, vec![sample(t, (turn * (n + 1) % 97) as f64 * 0.1)])
@@ -49,7 +49,7 @@ fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
 }
 
 /// Sends until it is taken.
-async fn deliver(running: &Running, body: &[(Labels, Vec<Sample>)]) {
+pub(super) async fn deliver(running: &Running, body: &[(Labels, Vec<Sample>)]) {
     until("the body to be taken", async || (running.write(body).await.status == 204).then_some(())).await;
 }
 

@@ -5,6 +5,7 @@
 //! Cannot see: what a power cut takes (a killed process loses no page cache; log and store have tests with torn writes).
 
 mod cli;
+mod corpora;
 mod crash;
 mod disk_full;
 mod going_away;

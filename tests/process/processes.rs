@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use super::corpora::corpus;
 use prefold::model::{Labels, Sample, Timestamp};
 use prefold::wire::{remote_write_v1, remote_write_v2, snappy};
 
@@ -44,17 +45,6 @@ pub fn finished(command: &mut Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
-}
-
-/// A file or folder of the corpora: in PREFOLD_CORPORA, or beside the repository. None, with a message, where there are none.
-pub fn corpus(path: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let folder = std::env::var_os("PREFOLD_CORPORA").map_or_else(beside, PathBuf::from);
-    if !folder.is_dir() {
-        println!("skipped: no corpora at {}", folder.display());
-        return None;
-    }
-    Some(folder.join(path))
 }
 
 /// Waits for a condition.
@@ -115,8 +105,13 @@ impl Home {
 
     /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Running {
+        self.spawn_as(self.command())
+    }
+
+    /// Starts another command likewise.
+    pub fn spawn_as(&self, mut command: Command) -> Running {
         let logged = self.path().join(format!("stderr-{}", self.starts.fetch_add(1, Ordering::Relaxed)));
-        let child = self.command().stderr(File::create(&logged).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let child = command.stderr(File::create(&logged).unwrap()).stdout(Stdio::null()).spawn().unwrap();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Running { child, logged, client, base: String::new() }
     }
@@ -176,7 +171,9 @@ impl Running {
     pub async fn listening(&mut self) -> Result<SocketAddr, String> {
         let began = Instant::now();
         loop {
-            if let Some(address) = self.logs().split("local=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()) {
+            if let Some(address) =
+                self.logs().split("local=").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            {
                 self.base = format!("http://{address}");
                 return Ok(address);
             }

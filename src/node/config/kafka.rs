@@ -14,8 +14,8 @@ use crate::plan::spec::tree::{Node, Value, item, member};
 /// More topics than this are not imported by one configuration.
 const IMPORT_TOPICS_MAX: usize = 100;
 
-/// What the names of our own topics end in.
-const OWN_TOPICS: [&str; 4] = ["samples", "partials", "results", "jobs"];
+/// What the names of a cluster's own topics end in.
+const CLUSTER_TOPICS: [&str; 5] = ["partials", "results", "jobs", "positions", "senders"];
 
 /// A log in Kafka.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ const OWN_TOPICS: [&str; 4] = ["samples", "partials", "results", "jobs"];
 pub struct KafkaLogConfig {
     /// Brokers to ask for all others, each host:port.
     pub brokers: Vec<String>,
-    /// What the names of topics and consumer groups begin with. Default prefold.
+    /// What the name of the topic of samples begins with. Default prefold.
     #[serde(default = "KafkaLogConfig::default_prefix")]
     pub topic_prefix: String,
     /// How many partitions a new topic gets; an existing one keeps its own. Default 8.
@@ -52,6 +52,24 @@ pub struct KafkaLogConfig {
     /// How long the brokers may take to acknowledge; then the sender is told to come again. Default 30s.
     #[serde(default = "KafkaLogConfig::default_delivery")]
     pub delivery_timeout: Millis,
+    /// What the names of a cluster's own topics and consumer groups begin with: two clusters on one topic of samples differ
+    /// in it. Default topic_prefix.
+    #[serde(default)]
+    pub cluster_prefix: Option<String>,
+    /// How many partitions a new topic of partial results gets. Default 8.
+    #[serde(default = "KafkaLogConfig::default_partitions")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub partials_partitions: u16,
+    /// How long a worker may be silent before the others take its partitions over. Default 10s.
+    #[serde(default = "KafkaLogConfig::default_session")]
+    pub session_timeout: Millis,
+    /// How long the topic of results keeps them, so that a new query replica finds them; no job may keep its results longer.
+    /// Default 30d.
+    #[serde(default = "KafkaLogConfig::default_results_retention")]
+    pub results_retention: Millis,
+    /// The name of a query replica, which stays the same over restarts. Default the name of the host.
+    #[serde(default)]
+    pub replica: Option<String>,
     /// Encryption. Default none; `{}` trusts the system's authorities.
     #[serde(default)]
     pub tls: Option<KafkaTls>,
@@ -153,6 +171,11 @@ impl KafkaLogConfig {
             batch_bytes: KafkaLogConfig::default_batch(),
             queue_bytes_max: KafkaLogConfig::default_queue(),
             delivery_timeout: KafkaLogConfig::default_delivery(),
+            cluster_prefix: None,
+            partials_partitions: KafkaLogConfig::default_partitions(),
+            session_timeout: KafkaLogConfig::default_session(),
+            results_retention: KafkaLogConfig::default_results_retention(),
+            replica: None,
             tls: None,
             sasl: None,
             import_topics: Vec::new(),
@@ -186,6 +209,14 @@ impl KafkaLogConfig {
     fn default_delivery() -> Millis {
         Millis(30_000)
     }
+
+    fn default_session() -> Millis {
+        Millis(10_000)
+    }
+
+    fn default_results_retention() -> Millis {
+        Millis(30 * 86_400_000)
+    }
 }
 
 /// Checks of `log` that the schema has no words for.
@@ -210,11 +241,17 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
             report.error(item("log.kafka.brokers", index), node.place, message, remedy);
         }
     }
-    if let Some(Node { value: Value::Text(text), place }) = kafka.get("topic_prefix")
-        && !is_topic_prefix(text)
-    {
-        let remedy = "use letters, digits, '.', '_' and '-', at most 200 of them";
-        report.error("log.kafka.topic_prefix", *place, format!("{text:?} cannot begin a topic's name"), remedy);
+    for (key, problem) in [
+        ("topic_prefix", "cannot begin a topic's name"),
+        ("cluster_prefix", "cannot begin a topic's name"),
+        ("replica", "cannot be in a consumer group's name"),
+    ] {
+        if let Some(Node { value: Value::Text(text), place }) = kafka.get(key)
+            && !is_name(text)
+        {
+            let remedy = "use letters, digits, '.', '_' and '-', at most 200 of them";
+            report.error(member("log.kafka", key), *place, format!("{text:?} {problem}"), remedy);
+        }
     }
     if let Some(tls) = kafka.get("tls")
         && tls.get("certificate_file").is_some() != tls.get("key_file").is_some()
@@ -228,28 +265,31 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
         report.error("log.kafka.sasl", sasl.place, message, "set password_file or password_env, one of them");
     }
     if let Some(list) = kafka.get("import_topics") {
-        import_topics(list, topic_prefix(kafka), report);
+        import_topics(list, &own_topics(kafka), report);
     }
 }
 
-/// What our topics begin with.
-fn topic_prefix(kafka: &Node) -> String {
-    match kafka.get("topic_prefix") {
-        Some(Node { value: Value::Text(text), .. }) => text.clone(),
-        _ => KafkaLogConfig::default_prefix(),
-    }
+/// What our topics are called.
+fn own_topics(kafka: &Node) -> Vec<String> {
+    let text = |key: &str| match kafka.get(key) {
+        Some(Node { value: Value::Text(text), .. }) => Some(text.clone()),
+        _ => None,
+    };
+    let prefix = text("topic_prefix").unwrap_or_else(KafkaLogConfig::default_prefix);
+    let cluster = text("cluster_prefix").unwrap_or_else(|| prefix.clone());
+    let of_cluster = CLUSTER_TOPICS.map(|topic| format!("{cluster}.{topic}"));
+    [format!("{prefix}.samples")].into_iter().chain(of_cluster).collect()
 }
 
 /// Topics have names that can be, are no topics of ours, and are each there once; tenants and senders are such as a request
 /// could name.
-fn import_topics(list: &Node, prefix: String, report: &mut Report) {
+fn import_topics(list: &Node, ours: &[String], report: &mut Report) {
     const FIELD: &str = "log.kafka.import_topics";
     let topics = list.items();
     if topics.len() > IMPORT_TOPICS_MAX {
         let message = format!("names {} topics, the limit is {IMPORT_TOPICS_MAX}", topics.len());
         report.error(FIELD, list.place, message, "import the others with a process of another topic_prefix");
     }
-    let ours = OWN_TOPICS.map(|own| format!("{prefix}.{own}"));
     let mut seen: Vec<&str> = Vec::new();
     for (index, entry) in topics.iter().enumerate() {
         let at = |key: &str| member(&item(FIELD, index), key);
@@ -282,7 +322,8 @@ fn is_topic(text: &str) -> bool {
     (1..=249).contains(&text.len()) && text.bytes().all(legal) && ![".", ".."].contains(&text)
 }
 
-fn is_topic_prefix(text: &str) -> bool {
+/// Whether Kafka takes it in the name of a topic.
+pub(in crate::node) fn is_name(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=200).contains(&text.len()) && text.bytes().all(legal)
 }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(in crate::node) use kafka::is_name;
 pub use kafka::{
     ImportFormatName, ImportTopicConfig, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls,
 };
@@ -192,6 +193,16 @@ impl LogConfig {
     /// Topics that others write.
     pub fn import_topics(&self) -> &[ImportTopicConfig] {
         self.kafka.as_ref().map_or(&[], |kafka| &kafka.import_topics)
+    }
+
+    /// Whether the log is in Kafka.
+    pub fn is_in_kafka(&self) -> bool {
+        self.kafka.is_some()
+    }
+
+    /// How long results are kept in Kafka, where the log is there.
+    pub fn results_retention(&self) -> Option<Millis> {
+        self.kafka.as_ref().map(|kafka| kafka.results_retention)
     }
 }
 

@@ -160,6 +160,8 @@ const DURATIONS: &[(&str, i64, i64)] = &[
     ("log.kafka.retention", 10 * MINUTE, 365 * DAY),
     ("log.kafka.linger", 0, SECOND),
     ("log.kafka.delivery_timeout", SECOND, 10 * MINUTE),
+    ("log.kafka.session_timeout", SECOND, 30 * MINUTE),
+    ("log.kafka.results_retention", 10 * MINUTE, 3650 * DAY),
     ("limits.query_timeout", 100, 60 * MINUTE),
     ("limits.header_read_timeout", 100, 10 * MINUTE),
 ];
