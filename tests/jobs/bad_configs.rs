@@ -227,6 +227,21 @@ fn problems_of_a_log_in_kafka_name_their_place() {
 }
 
 #[test]
+fn problems_of_a_cluster_in_kafka_name_their_place() {
+    check(
+        "log:\n  kafka:\n    brokers: [a:1]\n    cluster_prefix: ''\n    replica: q 1\n    partials_partitions: 0\n    \
+         session_timeout: 1h\n    results_retention: 1s",
+        &[
+            "4:21: log.kafka.cluster_prefix: \"\" cannot begin a topic's name; use letters",
+            "5:14: log.kafka.replica: \"q 1\" cannot be in a consumer group's name; use letters",
+            "6:26: log.kafka.partials_partitions: must be between 1 and 1024, not 0",
+            "7:22: log.kafka.session_timeout: must be between 1s and 30m, not 1h",
+            "8:24: log.kafka.results_retention: must be between 10m and 10y, not 1s",
+        ],
+    );
+}
+
+#[test]
 fn every_key_of_a_sink_is_read() {
     let text = r"
 sinks:
@@ -289,21 +304,6 @@ fn problems_of_a_sink_name_their_place() {
             "2:54: sinks[0].headers.C: a header's value is in a file or in an environment variable; set file or env",
             "2:61: sinks[0].headers.D: a header's value is in a file or in an environment variable; set file or env",
             "2:85: sinks[0].headers.E: must be a string or an object, not a number",
-        ],
-    );
-}
-
-#[test]
-fn problems_of_a_cluster_in_kafka_name_their_place() {
-    check(
-        "log:\n  kafka:\n    brokers: [a:1]\n    cluster_prefix: ''\n    replica: q 1\n    partials_partitions: 0\n    \
-         session_timeout: 1h\n    results_retention: 1s",
-        &[
-            "4:21: log.kafka.cluster_prefix: \"\" cannot begin a topic's name; use letters",
-            "5:14: log.kafka.replica: \"q 1\" cannot be in a consumer group's name; use letters",
-            "6:26: log.kafka.partials_partitions: must be between 1 and 1024, not 0",
-            "7:22: log.kafka.session_timeout: must be between 1s and 30m, not 1h",
-            "8:24: log.kafka.results_retention: must be between 10m and 10y, not 1s",
         ],
     );
 }

@@ -7,6 +7,7 @@ mod broker;
 mod cluster;
 mod configs;
 mod contract;
+mod fleet;
 mod groups;
 mod imports;
 mod jars;
@@ -19,6 +20,7 @@ mod security;
 mod streams;
 mod tables;
 mod topics;
+mod workers;
 
 use std::time::Duration;
 

@@ -1,0 +1,211 @@
+//! A whole cluster as processes: gateways, workers and query replicas over brokers of their own, beside one process that does
+//! it all alone on the same log and is never touched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use prefold::model::{Labels, Sample};
+
+use super::cluster::Cluster;
+use crate::process::processes::{Home, PATIENCE, Results, Running, answered, body_v1, labels, now_ms, prefold, sample};
+
+/// A job whose windows close soon, and whose samples may come late: a fault must not make them.
+pub const JOB: &str = r#"{"name":"fleet","defaults":{"max_delay":"20s","step":"2s"},"rules":[
+  {"expr":"sum by (g) (count_over_time(c_total[10s]))"},
+  {"expr":"sum by (g) (rate(c_total[10s]))"},
+  {"expr":"avg by (g) (c_total)"}]}"#;
+
+pub const QUERIES: [&str; 3] =
+    ["sum by (g) (count_over_time(c_total[10s]))", "sum by (g) (rate(c_total[10s]))", "avg by (g) (c_total)"];
+
+/// One that is added and taken away.
+pub const FURTHER_JOB: &str = r#"{"name":"further","rules":[
+  {"expr":"max by (g) (max_over_time(c_total[4s]))","step":"2s","max_delay":"20s"}]}"#;
+
+pub const FURTHER_QUERY: &str = "max by (g) (max_over_time(c_total[4s]))";
+
+/// A role that runs in a folder, so that it can be started again.
+pub struct Process {
+    role: &'static str,
+    home: Home,
+    /// `None` while it is down.
+    pub running: Option<Running>,
+}
+
+impl Process {
+    async fn start(role: &'static str, config: &str) -> Process {
+        let jobs: &[(&str, &str)] = if matches!(role, "worker" | "run") { &[("fleet.json", JOB)] } else { &[] };
+        let mut process = Process { role, home: Home::new(jobs, config), running: None };
+        process.restart().await;
+        process
+    }
+
+    pub async fn restart(&mut self) {
+        let config = self.home.path().join("config.yaml");
+        let mut command = prefold(&[self.role, "--listen", "127.0.0.1:0", "--config"]);
+        command.arg(config).current_dir(self.home.path());
+        if matches!(self.role, "worker" | "run") {
+            command.args(["--threads", "2"]);
+        }
+        let mut running = self.home.spawn_as(command);
+        running.listening().await.unwrap();
+        self.running = Some(running);
+    }
+
+    pub fn kill(&mut self) {
+        self.running.iter_mut().for_each(Running::kill);
+        self.running = None;
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.running.iter().for_each(|running| running.signal(name));
+    }
+
+    pub fn put_job(&self, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.home.put_job(name, text),
+            None => drop(std::fs::remove_file(self.home.jobs().join(name))),
+        }
+    }
+
+    pub fn up(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+}
+
+/// All of it.
+pub struct Fleet {
+    pub cluster: Cluster,
+    config: String,
+    pub gateways: Vec<Process>,
+    pub workers: Vec<Process>,
+    pub replicas: Vec<Process>,
+    pub unbroken: Process,
+}
+
+impl Fleet {
+    /// So many brokers, and so many processes of each role.
+    pub async fn start(brokers: usize, gateways: usize, workers: usize, replicas: usize) -> Option<Fleet> {
+        let cluster = Cluster::start_with(brokers, |_| {
+            "group.min.session.timeout.ms=1000\ngroup.initial.rebalance.delay.ms=200\n".to_owned()
+        })?;
+        let kafka = format!(
+            "brokers: [{}], topic_prefix: fleet, partitions: 6, partials_partitions: 4, session_timeout: 4s",
+            cluster.brokers().split(',').map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ")
+        );
+        let config = |more: &str| {
+            format!(
+                "web: {{ enable_lifecycle: true }}\ningest: {{ new_senders: whole }}\nlog: {{ kafka: {{ {kafka}{more} }} }}"
+            )
+        };
+        let alone = config(", cluster_prefix: unbroken");
+        let unbroken = Process::start("run", &alone).await;
+        let config = config("");
+        let mut fleet = Fleet { cluster, gateways: Vec::new(), workers: Vec::new(), replicas: Vec::new(), unbroken, config };
+        for _ in 0..gateways {
+            fleet.gateways.push(Process::start("gateway", &fleet.config).await);
+        }
+        for _ in 0..workers {
+            fleet.add_worker().await;
+        }
+        for number in 0..replicas {
+            let named = fleet.config.replace("session_timeout: 4s", &format!("session_timeout: 4s, replica: q{number}"));
+            fleet.replicas.push(Process::start("query", &named).await);
+        }
+        Some(fleet)
+    }
+
+    pub async fn add_worker(&mut self) {
+        self.workers.push(Process::start("worker", &self.config).await);
+    }
+
+    /// Begins to send, to any gateway, until told to stop; what was acknowledged is kept.
+    pub fn load(&self, gateways: Arc<Mutex<Vec<String>>>) -> Load {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (told, kept) = (Arc::clone(&stop), Arc::clone(&sent));
+        let task = tokio::spawn(async move {
+            let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+            let mut turn = 0;
+            while !told.load(Ordering::Relaxed) {
+                let t = now_ms();
+                let series = body(t, turn);
+                let body = body_v1(&series);
+                let began = Instant::now();
+                loop {
+                    let bases = gateways.lock().clone();
+                    let base = &bases[turn % bases.len().max(1)];
+                    turn += 1;
+                    let answer = answered(client.post(format!("{base}/api/v1/write")).body(body.clone())).await;
+                    if answer.is_ok_and(|answer| answer.status == 204) {
+                        break;
+                    }
+                    assert!(began.elapsed() < PATIENCE, "a body is taken by no gateway");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                kept.lock().push(t);
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        });
+        Load { stop, sent, task }
+    }
+
+    /// Where gateways that are up listen.
+    pub fn bases(&self) -> Vec<String> {
+        self.gateways.iter().filter_map(|gateway| Some(gateway.running.as_ref()?.base().to_owned())).collect()
+    }
+}
+
+/// What is being sent.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    sent: Arc<Mutex<Vec<i64>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Load {
+    /// Stops; gives the times of all that was acknowledged.
+    pub async fn stop(self) -> Vec<i64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
+        let sent = self.sent.lock().clone();
+        sent
+    }
+}
+
+/// The series of each body.
+pub const SERIES: usize = 24;
+
+fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
+    let series = |n: usize| {
+        let labels = labels(&[("__name__", "c_total"), ("g", &format!("g{}", n % 3)), ("n", &n.to_string())]);
+        (labels, vec![sample(t, (turn * (n + 1) % 97) as f64 * 0.1)])
+    };
+    (0..SERIES).map(series).collect()
+}
+
+/// What a process shows of its views: by expression, the spans that uncover them, as `[from, to, reason]`.
+pub async fn spans(running: &Running, from: i64, to: i64) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for view in running.views().await {
+        let spans = view["spans"].as_array().unwrap().iter();
+        let mut spans: Vec<String> = spans
+            .filter(|span| span["from_ms"].as_i64().unwrap() < to && span["to_ms"].as_i64().is_none_or(|end| end > from))
+            .map(|span| {
+                let (begin, end) =
+                    (span["from_ms"].as_i64().unwrap().max(from), span["to_ms"].as_i64().map(|end| end.min(to)));
+                format!("{} {begin} {end:?}", span["reason"].as_str().unwrap())
+            })
+            .collect();
+        spans.sort();
+        found.insert(view["expr"].as_str().unwrap().to_owned(), spans);
+    }
+    found
+}
+
+/// What a process answers, whether it is covered or not: there is no upstream.
+pub async fn answers(running: &Running, query: &str, from: i64, to: i64) -> Results {
+    running.results(query, from, to, 2_000).await
+}
