@@ -33,8 +33,7 @@ pub async fn verify(fleet: &Fleet, queries: &[&str], sent: &[i64]) {
     let counts = answers(alone, QUERIES[0], from, to).await;
     let mut counted = 0;
     for t in (from..=to).step_by(2_000) {
-        let uncovered = expected.values().flatten().any(|span| covers(span, t));
-        if uncovered {
+        if expected[QUERIES[0]].iter().any(|span| covers(span, t)) {
             continue;
         }
         let in_window = sent.iter().filter(|sent| t - 10_000 < **sent && **sent <= t).count();
@@ -44,6 +43,7 @@ pub async fn verify(fleet: &Fleet, queries: &[&str], sent: &[i64]) {
             counted += 1;
         }
     }
+    assert!(counted > 9, "{counted} counts were covered: {expected:?}");
     println!("{} bodies acknowledged, {counted} counts as they must be, spans {expected:?}", sent.len());
 }
 
