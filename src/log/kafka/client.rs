@@ -114,6 +114,20 @@ pub(super) fn reading(options: &KafkaOptions, partitions: u16) -> ClientConfig {
     config
 }
 
+/// A member of a consumer group, which is taken for dead when it is not heard of for a session's length. It gives partitions
+/// up one by one, and says itself how far they were dealt with.
+pub(super) fn member(options: &KafkaOptions, group: &str, session: Duration) -> ClientConfig {
+    let mut config = base(options);
+    config
+        .set("group.id", group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session / 5).as_millis().clamp(100, 3000).to_string())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
+    config
+}
+
 /// A client that appends.
 pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> ClientConfig {
     let queue_kib = (options.queue_bytes_max / 1024).saturating_mul(2).clamp(1 << 14, 1 << 30);

@@ -3,6 +3,7 @@
 //! Everything is counted where it happens; here it is only read, when somebody scrapes. Of a part that a role has not there
 //! are no metrics.
 
+mod imports;
 mod ingest;
 mod log;
 mod queries;
@@ -108,6 +109,7 @@ fn families(node: &Node) -> Vec<Family> {
     if let Some(part) = &node.ingest {
         families.extend(ingest::families(part));
         families.extend(ingest::scrapes(part));
+        families.extend(imports::families(&part.imports));
         families.extend(log::families(part));
     }
     families.extend(ingest::files(node));
