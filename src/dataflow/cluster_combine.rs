@@ -26,7 +26,7 @@ use crate::wire::cluster::{PartialsRecord, ScopeEntry, SpanOf, ViewPartials};
 const SCOPE_SILENT_MS: i64 = 120_000;
 
 /// Views that are remembered after they are gone from the jobs.
-const REMEMBERED_MAX: usize = 100_000;
+const REMEMBERED_MAX: usize = 20_000;
 
 /// The partition of "partials" in which a view lives, of so many.
 pub fn home_of(view: ViewId, partitions: u16) -> PartitionId {
@@ -49,12 +49,27 @@ pub struct ClusterCombineOptions {
 /// Where a view stands, for who goes on with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Standing {
-    /// The next grid point to emit.
+    /// The next grid point to emit; `Timestamp::MIN` when it has not begun.
     pub next: Timestamp,
     /// Since when it is uncovered because series are overdue.
     pub overdue_since: Option<Timestamp>,
     /// From when on it is suspended because it is beyond its limits, and the job set under which it was.
     pub suspended: Option<(Timestamp, u64)>,
+    /// The newest grid point of which something was said while the view was not in force; `Timestamp::MIN` when there is none.
+    /// Nothing up to it can be put together any more.
+    #[serde(default = "Standing::nothing_missed")]
+    pub missed: Timestamp,
+}
+
+impl Standing {
+    fn nothing_missed() -> Timestamp {
+        Timestamp::MIN
+    }
+
+    /// Whether it has emitted anything.
+    pub fn begun(&self) -> bool {
+        self.next != Timestamp::MIN
+    }
 }
 
 /// The state of one partition of "partials".
@@ -117,7 +132,7 @@ impl ClusterCombine {
         self.set = set;
         let gone: Vec<ViewId> = self.views.keys().copied().filter(|id| !plan.live().any(|p| p.view().id == *id)).collect();
         for id in gone {
-            if let Some(standing) = self.views.remove(&id).and_then(|view| view.standing()) {
+            if let Some(standing) = self.views.remove(&id).and_then(GatheredView::leave) {
                 self.remembered.insert(id, standing);
             }
         }
@@ -130,7 +145,7 @@ impl ClusterCombine {
             match self.views.get_mut(&id) {
                 Some(view) if !view.is_suspended_before(set) => view.carry_on(Arc::clone(planned), set),
                 _ => {
-                    let standing = self.views.remove(&id).and_then(|view| view.standing());
+                    let standing = self.views.remove(&id).and_then(GatheredView::leave);
                     let standing = standing.or_else(|| self.remembered.remove(&id));
                     let (partitions, from) = (self.options.partitions, self.options.readable_from);
                     let view = GatheredView::new(Arc::clone(planned), partitions, standing, set, from);
@@ -201,7 +216,12 @@ impl ClusterCombine {
     fn hear(&mut self, log_time: LogTime) {
         self.heard = self.heard.max(log_time);
         let silent = self.heard - SCOPE_SILENT_MS;
-        self.scopes.retain(|_, scope| scope.heard >= silent);
+        let views = &self.views;
+        // One that ended says the only word there is of the grid points up to its last.
+        let is_wanted = |(id, entry): &(ViewId, ScopeEntry)| {
+            entry.last != Timestamp::MAX && views.get(id).is_some_and(|view| view.combined.next <= entry.last)
+        };
+        self.scopes.retain(|_, scope| scope.heard >= silent || scope.entries.iter().any(is_wanted));
     }
 
     /// Takes a first record; `None` when it is known.
@@ -254,7 +274,7 @@ impl ClusterCombine {
 
     /// What is said of one view.
     fn view(&mut self, offset: Offset, partition: PartitionId, said: &ViewPartials, out: &mut EpochOutput) {
-        let Some(view) = self.views.get_mut(&said.view) else { return };
+        let Some(view) = self.views.get_mut(&said.view) else { return self.miss(said) };
         for (reason, from, to) in said.uncovers.iter().filter(|(_, from, to)| from < to) {
             out.spans.push(view.combined.uncover(*reason, *from, *to));
         }
@@ -264,6 +284,16 @@ impl ClusterCombine {
             }
         }
         said.points.iter().for_each(|point| view.take(offset, partition, point));
+    }
+
+    /// Something is said of a view that is not in force: when it comes again, that cannot be known any more.
+    fn miss(&mut self, said: &ViewPartials) {
+        let Some(newest) = said.points.iter().map(|point| point.t).max() else { return };
+        if self.remembered.len() < REMEMBERED_MAX || self.remembered.contains_key(&said.view) {
+            let nothing = Standing { next: Timestamp::MIN, overdue_since: None, suspended: None, missed: Timestamp::MIN };
+            let standing = self.remembered.entry(said.view).or_insert(nothing);
+            standing.missed = standing.missed.max(newest);
+        }
     }
 
     /// A mark: the scope's views may have become final.

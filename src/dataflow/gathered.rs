@@ -36,8 +36,15 @@ pub(super) struct GatheredView {
     /// Suspended before: from when on.
     over_limit_since: Option<Timestamp>,
     suspended: Option<(Timestamp, u64)>,
+    /// The newest grid point of which something was said while nobody listened; `Timestamp::MIN` when there is none.
+    missed: Timestamp,
     set: u64,
+    /// Of a grid point, how many partials there were when copies were last looked for.
+    tidied: BTreeMap<Timestamp, usize>,
 }
+
+/// Copies of partials are looked for when so many have come since.
+const COPIES_MIN: usize = 4096;
 
 /// What a partition has given of the view.
 #[derive(Clone, Copy)]
@@ -57,10 +64,11 @@ impl GatheredView {
         set: u64,
         readable_from: Option<LogTime>,
     ) -> GatheredView {
+        let missed = standing.map_or(Timestamp::MIN, |standing| standing.missed);
         // Suspended under an earlier set: it begins anew.
         let over_limit_since = standing.and_then(|standing| standing.suspended).filter(|(_, in_set)| *in_set != set);
         let suspended = standing.and_then(|standing| standing.suspended).filter(|(_, in_set)| *in_set == set);
-        let standing = standing.filter(|_| over_limit_since.is_none());
+        let standing = standing.filter(|standing| over_limit_since.is_none() && standing.begun());
         let first = standing.map_or(Timestamp::MIN, |standing| standing.next);
         let start = ViewStart {
             slot: planned.slot,
@@ -71,7 +79,11 @@ impl GatheredView {
         };
         let mut combined = CombinedView::new(planned, start);
         let view = combined.planned.view();
-        let whole_from = readable_from.map_or(Timestamp::MIN, |from| view.grid().ceil(from - view.max_delay_ms));
+        // What was deleted may also have told of spans that reach on from there.
+        let reach_ms = view.shape.window_ms + view.max_delay_ms;
+        let readable = readable_from.map_or(Timestamp::MIN, |from| view.grid().ceil(from - view.max_delay_ms + reach_ms));
+        let heard_from = if missed == Timestamp::MIN { missed } else { view.grid().after(missed) };
+        let whole_from = readable.max(heard_from);
         let lost = standing.map(|standing| (standing.next, whole_from)).filter(|(next, whole)| next < whole);
         let not_before = over_limit_since.map_or(whole_from, |(since, _)| whole_from.max(since));
         combined.begun = standing.is_some();
@@ -86,7 +98,9 @@ impl GatheredView {
             not_before,
             over_limit_since: over_limit_since.map(|(since, _)| since),
             suspended,
+            missed,
             set,
+            tidied: BTreeMap::new(),
         }
     }
 
@@ -104,9 +118,18 @@ impl GatheredView {
     /// Where it stands; `None` until it has emitted something: from where its windows are whole is told with that.
     pub fn standing(&self) -> Option<Standing> {
         let suspended = self.suspended.or(self.over_limit_since.map(|since| (since, 0)));
-        let is_known = self.combined.begun || suspended.is_some();
+        let begun = self.combined.begun;
+        let is_known = begun || suspended.is_some() || self.missed != Timestamp::MIN;
         let overdue_since = self.combined.coverage.overdue_since();
-        is_known.then_some(Standing { next: self.combined.next, overdue_since, suspended })
+        let next = if begun { self.combined.next } else { Timestamp::MIN };
+        is_known.then_some(Standing { next, overdue_since, suspended, missed: self.missed })
+    }
+
+    /// Where it stood, for when it comes again: what waits here is not kept.
+    pub fn leave(mut self) -> Option<Standing> {
+        let newest = self.combined.pending.keys().chain(self.statuses.keys()).max();
+        self.missed = newest.map_or(self.missed, |newest| self.missed.max(*newest));
+        self.standing()
     }
 
     pub fn least_offset(&self) -> Option<Offset> {
@@ -132,6 +155,9 @@ impl GatheredView {
 
     /// Takes what a partition says of a grid point; what is emitted already, or was said before, changes nothing.
     pub fn take(&mut self, offset: Offset, partition: PartitionId, point: &GridPartials) {
+        if self.combined.ended {
+            self.missed = self.missed.max(point.t);
+        }
         if self.combined.ended || point.t < self.combined.next || !self.combined.planned.view().grid().contains(point.t) {
             return;
         }
@@ -146,6 +172,11 @@ impl GatheredView {
             group: Arc::clone(&group.labels),
             slots: group.values,
         }));
+        let tidied = self.tidied.entry(point.t).or_default();
+        if pending.partials.len() > 2 * *tidied + COPIES_MIN {
+            one_of_each(&mut pending.partials);
+            *tidied = pending.partials.len();
+        }
         if let Some(numbers) = &point.status {
             let statuses = self.statuses.entry(point.t).or_default();
             statuses.retain(|(of, _)| *of != partition);
@@ -155,12 +186,15 @@ impl GatheredView {
 
     /// A scope gives the view in a partition, from a grid point on.
     pub fn enter(&mut self, partition: PartitionId, entry: ScopeEntry) {
-        let settled = self.settled;
+        let (settled, grid) = (self.settled, self.combined.planned.view().grid());
         let given = &mut self.partitions[usize::from(partition.0)];
         let is_ahead = entry.first > given.next;
         match given.first {
-            // There is nothing before it.
+            // There is nothing before it, unless the view stands before it: then it is another log.
             _ if entry.complete => {
+                if settled && is_ahead {
+                    self.lost.push((given.next, grid.ceil(entry.whole_from)));
+                }
                 given.first = Some(entry);
                 given.next = given.next.max(entry.first);
             }
@@ -231,8 +265,11 @@ impl GatheredView {
             self.combined.emit(senders, out);
             if self.combined.ended {
                 self.suspended = Some((t, self.set));
+                let newest = self.statuses.keys().chain(self.offsets.keys()).max();
+                self.missed = newest.map_or(t, |newest| t.max(*newest));
                 self.statuses.clear();
                 self.offsets.clear();
+                self.tidied.clear();
             }
         }
         (self.combined.next > first).then(|| (first, self.combined.next - step_ms))
@@ -253,16 +290,23 @@ impl GatheredView {
     /// Puts what the partitions said of a grid point together, each once.
     fn gather(&mut self, t: Timestamp) {
         self.offsets.remove(&t);
+        self.tidied.remove(&t);
         let statuses = self.statuses.remove(&t).unwrap_or_default();
         let pending = self.combined.pending.entry(t).or_default();
         statuses.iter().for_each(|(_, status)| pending.status.add(status));
-        pending.partials.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.partition.cmp(&b.partition)));
-        pending.partials.dedup_by(|b, a| a.partition == b.partition && a.group == b.group);
+        one_of_each(&mut pending.partials);
     }
 
     fn forget_before(&mut self, t: Timestamp) {
         self.combined.pending = self.combined.pending.split_off(&t);
         self.statuses = self.statuses.split_off(&t);
         self.offsets = self.offsets.split_off(&t);
+        self.tidied = self.tidied.split_off(&t);
     }
+}
+
+/// Of copies of a partial the first stays: they are equal.
+fn one_of_each(partials: &mut Vec<PartialOf>) {
+    partials.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.partition.cmp(&b.partition)));
+    partials.dedup_by(|b, a| a.partition == b.partition && a.group == b.group);
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cluster_combine::home_of;
-use super::message::{Stretch, ToCombine};
+use super::message::{PartialOf, Stretch, ToCombine};
+use super::status::Status;
 use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::{LogTime, Offset, PartitionId, SenderSeen, ViewId};
 use crate::wire::cluster::{
@@ -120,6 +121,15 @@ impl Scope {
             ToCombine::Views(_) | ToCombine::Mark { .. } | ToCombine::Folded(_) => return,
         };
         let Some(id) = self.view_of(slot) else { return };
+        // Windows begin a point early, to know what was overdue there: of it nothing is said, for it may be half filled.
+        let entry = self.entries.get(&id);
+        let gives = |t| entry.is_some_and(|entry| entry.first <= t && t <= entry.last);
+        match &message {
+            ToCombine::Partial(PartialOf { t, .. }) | ToCombine::Status { status: Status { t, .. }, .. } if !gives(*t) => {
+                return;
+            }
+            _ => {}
+        }
         let view = views.entry(id).or_insert_with(|| ViewPartials { view: id, ..ViewPartials::default() });
         match message {
             ToCombine::Partial(partial) => {

@@ -123,6 +123,14 @@ pub trait Table: Send + Sync {
     /// The keys that begin with this, and what stands there.
     fn entries(&self, prefix: &str) -> Vec<(String, TableEntry)>;
 
+    /// How many keys there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Writes a value, or takes it away.
     fn put(&self, key: &str, value: Option<Bytes>) -> Written;
 

@@ -80,14 +80,25 @@ pub fn worker(
     let (names, connection) = (&cluster.names, &cluster.connection);
     let partials = cluster.stream(names.partials(), cluster.kafka.retention.0)?;
     let results = cluster.results()?;
+    if results.partitions() != partials.partitions() {
+        return Err(format!(
+            "topic {} has {} partitions and {} has {}: they must have as many; make one of them anew",
+            names.partials(),
+            partials.partitions(),
+            names.results(),
+            results.partitions()
+        ));
+    }
     let positions = cluster.table(names.positions())?;
     let known_incarnation = known_samples(&*positions, partials.partitions());
     let samples = KafkaLog::open(KafkaOptions { known_incarnation, ..connection.clone() }).map_err(say)?;
-    let sets = Arc::new(Sets::new(cluster.table(names.jobs())?, Arc::clone(jobs)));
+    let table = cluster.table(names.jobs())?;
+    let sets = Arc::new(Sets::new(Arc::clone(&table) as Arc<dyn Table>, Arc::clone(jobs)));
     let name = worker_name();
     sets.propose_first(proposed, &name, options.force)?;
     sets.follow();
     let topics = Topics {
+        jobs: table,
         senders: cluster.table(names.senders())?,
         folders: cluster.group(&names.fold_group(), &connection.topic)?,
         combiners: cluster.group(&names.combine_group(), &names.partials())?,

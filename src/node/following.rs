@@ -35,10 +35,14 @@ impl Following {
         let skipped = Arc::new(AtomicU64::new(0));
         let replica = {
             let (told, skipped) = (Arc::clone(&status), Arc::clone(&skipped));
+            let jobs = Arc::clone(&sets.jobs);
             move || {
                 let begin = || Replica::start(Arc::clone(&results), Arc::clone(&store), Arc::clone(&told));
                 let step = |replica: &mut Replica| {
                     replica.step()?;
+                    if replica.take_described() {
+                        jobs.look_for_retired();
+                    }
                     group.commit(&replica.positions());
                     while group.events().try_recv().is_ok() {}
                     skipped.fetch_add(std::mem::take(&mut replica.skipped), Ordering::Relaxed);

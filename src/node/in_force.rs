@@ -62,6 +62,13 @@ impl JobsInForce {
         self.loaded.store(Arc::new(loaded));
     }
 
+    /// Looks anew for what former jobs left in the store: in a replica that comes with the results.
+    pub fn look_for_retired(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.catalog.store(Arc::new(with_retired(&self.loaded.load().catalog, &proxy.store)));
+        }
+    }
+
     /// Tells which of the cluster's sets is in force.
     pub fn tell(&self, sets: JobSets) {
         self.set.store(Some(Arc::new(sets)));

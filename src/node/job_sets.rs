@@ -36,7 +36,7 @@ struct Proposal {
 pub struct Sets {
     table: Arc<dyn Table>,
     /// For pages, metrics and the proxy.
-    jobs: Arc<JobsInForce>,
+    pub jobs: Arc<JobsInForce>,
     /// For whoever folds and combines.
     pub in_force: InForce,
 }
@@ -56,7 +56,8 @@ impl Sets {
     pub fn follow(&self) {
         let Some(entry) = self.table.get(KEY) else { return };
         let number = number(&entry);
-        if number <= self.in_force.load().set || self.jobs.sets().is_some_and(|sets| is_waiting(&sets, number)) {
+        // A lower number is of a topic that was made anew.
+        if number == self.in_force.load().set || self.jobs.sets().is_some_and(|sets| is_waiting(&sets, number)) {
             return;
         }
         let (proposed, loaded) = match read(&entry) {
@@ -154,6 +155,11 @@ impl Sets {
             Ok(Err(_)) | Err(_) => Err("the jobs cannot be proposed: the topic of jobs was closed".to_owned()),
         }
     }
+}
+
+/// The number of the newest set that was proposed; 0 when there is none.
+pub fn newest(jobs: &dyn Table) -> u64 {
+    jobs.get(KEY).map_or(0, |entry| number(&entry))
 }
 
 /// Offsets begin at 0, and 0 means no set.

@@ -5,7 +5,7 @@
 //! store has is a gap; where the topic no longer holds what came before, spans that may have been told there are taken for
 //! granted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::log::topics::{Committed, PartitionFrom, PartitionsRead, Topic};
 use crate::log::{LogRecord, ReadError};
 use crate::model::{Commit, LogTime, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
 use crate::node::stream::StreamStatus;
-use crate::store::{Durability, Store, StoreError, ViewDescription};
+use crate::store::{Durability, Store, StoreError, ViewDescription, ViewState};
+use crate::wire::Problem;
 use crate::wire::cluster::{Described, ResultsRecord, ViewResults};
 
 const READ_BYTES: usize = 1 << 20;
@@ -30,10 +31,8 @@ pub struct Replica {
     status: Arc<StreamStatus>,
     reader: Box<dyn PartitionsRead>,
     positions: BTreeMap<PartitionId, Position>,
-    /// Of each view that was heard of, how long spans reach.
-    settles_ms: HashMap<ViewId, i64>,
-    /// Views of partitions that lost records, until their next grid points are heard of.
-    unsettled: HashSet<ViewId>,
+    /// Whether a view was described since somebody last asked.
+    described: bool,
     /// Records and views that could not be used.
     pub skipped: u64,
 }
@@ -55,8 +54,19 @@ impl Replica {
             let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
             reader.add(partition, from).map_err(|error| error.to_string())?;
         }
-        let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), 0);
-        Ok(Replica { results, store, status, reader, positions, settles_ms, unsettled, skipped })
+        let is_another = store.positions().is_some_and(|(incarnation, _)| incarnation != results.incarnation());
+        let partitions = results.partitions();
+        let replica = Replica { results, store, status, reader, positions, described: false, skipped: 0 };
+        // What was told in the other one and not read may have withdrawn anything.
+        if is_another {
+            (0..partitions).try_for_each(|partition| replica.lost(PartitionId(partition)))?;
+        }
+        Ok(replica)
+    }
+
+    /// Whether a view was described since this was asked last.
+    pub fn take_described(&mut self) -> bool {
+        std::mem::take(&mut self.described)
     }
 
     /// One round: reads what is there, and commits it.
@@ -103,6 +113,9 @@ impl Replica {
                         self.take_view(view, &mut final_to, &mut commit)?;
                     }
                 }
+                Err(error) if matches!(error.problem(), Problem::FormatNewer { .. }) => {
+                    return Err(format!("results are of a newer version: {error}"));
+                }
                 Err(error) => {
                     self.skipped += 1;
                     tracing::error!(partition = partition.0, offset = offset.0, %error, "a record of results is skipped");
@@ -114,7 +127,31 @@ impl Replica {
             self.status.log_time.fetch_max(log_time.0, Ordering::Relaxed);
         }
         commit.positions = self.positions.values().copied().collect();
-        self.commit(&commit)
+        self.commit_what_can_be(commit)
+    }
+
+    /// A view's results that cannot be so, off its grid say, are left out and uncovered: the others' are no worse for them.
+    fn commit_what_can_be(&mut self, mut commit: Commit) -> Result<(), String> {
+        loop {
+            let refused = match self.try_commit(&commit) {
+                Err(StoreError::Refused { view, what }) => {
+                    tracing::error!(%view, what, "results of a view cannot be stored, and are uncovered");
+                    view
+                }
+                done => return done.map_err(|error| format!("cannot commit results: {error}")),
+            };
+            self.skipped += 1;
+            commit.results.retain(|result| result.view != refused);
+            let is_of = |(view, _): &(ViewId, Timestamp)| *view == refused;
+            let to = commit.final_to.iter().filter(|one| is_of(one)).map(|(_, to)| *to).max();
+            let from = self.store.view(refused).and_then(|state| state.final_to).unwrap_or(Timestamp(0));
+            commit.spans.extend(to.map(|to| Uncover { view: refused, reason: SpanReason::Gap, from, to: to + 1 }));
+            if to.is_none() {
+                commit.spans.retain(|span| span.view != refused);
+            }
+            commit.final_to.retain(|one| !is_of(one));
+            commit.covered_from.retain(|one| !is_of(one));
+        }
     }
 
     fn take_view(
@@ -136,13 +173,19 @@ impl Replica {
             // What was told of it before may have been deleted.
             let partition = home_of(id, self.results.partitions());
             let is_cut = final_before.is_none() && self.results.extent(partition).truncated;
-            if is_cut || self.unsettled.remove(&id) {
-                let to = from + self.settles_ms.get(&id).copied().unwrap_or_default() + state.step_ms;
-                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+            let open = state.spans.iter().find(|span| span.reason == SpanReason::Gap && span.to == Timestamp::MAX);
+            let begin = open.map(|span| span.from).or(is_cut.then_some(from));
+            if let Some(begin) = begin {
+                let to = from.max(begin) + settles_ms(&state) + state.step_ms;
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from: begin, to });
             }
             final_to.insert(id, final_before.map_or(to, |before| before.max(to)));
         }
-        commit_of(said, state.step_ms, final_before, commit);
+        // What was open when an older record was written may be closed by now: who wrote it was cut off for a while.
+        let is_stale = final_before.is_some_and(|before| said.decided.is_none_or(|(_, to)| to < before));
+        let mut said = said.clone();
+        said.spans.retain(|(_, _, to)| !is_stale || *to != Timestamp::MAX);
+        commit_of(&said, state.step_ms, final_before, commit);
         for point in &said.points {
             self.status.note_emitted(&emitted_of(id, point));
         }
@@ -150,7 +193,7 @@ impl Replica {
     }
 
     fn describe(&mut self, id: ViewId, described: &Described) -> Result<(), String> {
-        self.settles_ms.insert(id, described.settles_ms);
+        self.described = true;
         let Described { step_ms, fields, retention_ms, text, .. } = described.clone();
         let description = ViewDescription { step_ms, fields, retention_ms, text };
         match self.retried(|store| store.describe(id, description.clone())) {
@@ -164,13 +207,14 @@ impl Replica {
         }
     }
 
-    /// Everything told of the views of a partition may have been withdrawn in what is lost.
-    fn lost(&mut self, partition: PartitionId) -> Result<(), String> {
+    /// Everything told of the views of a partition may have been withdrawn in what is lost: they are uncovered until it is known
+    /// from where on nothing is missing.
+    fn lost(&self, partition: PartitionId) -> Result<(), String> {
         let mut commit = self.empty();
         for (id, state) in self.of_partition(partition) {
-            self.unsettled.insert(id);
-            let Some((from, to)) = state else { continue };
-            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+            if let Some(from) = state.covered_from {
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: Timestamp::MAX });
+            }
         }
         self.commit(&commit)
     }
@@ -178,24 +222,18 @@ impl Replica {
     /// A record that cannot be read may have uncovered what was told shortly before.
     fn uncover_newest(&self, partition: PartitionId, commit: &mut Commit) {
         for (id, state) in self.of_partition(partition) {
-            let Some((from, to)) = state else { continue };
-            let settles_ms = self.settles_ms.get(&id).copied().unwrap_or_default();
-            commit.spans.push(Uncover {
-                view: id,
-                reason: SpanReason::Gap,
-                from: from.max(to - settles_ms),
-                to: to + settles_ms,
-            });
+            let (Some(from), Some(to), settles_ms) = (state.covered_from, state.final_to, settles_ms(&state)) else {
+                continue;
+            };
+            let (from, to) = (from.max(to - settles_ms), to + (settles_ms + state.step_ms));
+            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
         }
     }
 
-    /// The views of a partition, and from where to where the store has them.
-    fn of_partition(&self, partition: PartitionId) -> Vec<(ViewId, Option<(Timestamp, Timestamp)>)> {
+    /// The views of a partition.
+    fn of_partition(&self, partition: PartitionId) -> impl Iterator<Item = (ViewId, ViewState)> {
         let partitions = self.results.partitions();
-        let views = self.store.views().into_iter().filter(|(id, _)| home_of(*id, partitions) == partition);
-        views
-            .map(|(id, state)| (id, state.covered_from.zip(state.final_to).map(|(from, to)| (from, to + state.step_ms))))
-            .collect()
+        self.store.views().into_iter().filter(move |(id, _)| home_of(*id, partitions) == partition)
     }
 
     fn empty(&self) -> Commit {
@@ -203,8 +241,12 @@ impl Replica {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), String> {
+        self.try_commit(commit).map_err(|error| format!("cannot commit results: {error}"))
+    }
+
+    fn try_commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let durability = if commit.is_idle() { Durability::Later } else { Durability::Now };
-        self.retried(|store| store.apply(commit, durability)).map_err(|error| format!("cannot commit results: {error}"))
+        self.retried(|store| store.apply(commit, durability))
     }
 
     /// Again and again while the disk refuses: what was read stays in the topic.
@@ -222,4 +264,13 @@ impl Replica {
             }
         }
     }
+}
+
+/// How long after a grid point a span that began before it may still cover it: an hour while that is not known.
+fn settles_ms(state: &ViewState) -> i64 {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        settles_ms: i64,
+    }
+    serde_json::from_str::<Told>(&state.description).map_or(3_600_000, |told| told.settles_ms)
 }

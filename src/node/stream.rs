@@ -18,7 +18,7 @@ use super::jobs::LoadedJobs;
 use crate::dataflow::Emitted;
 use crate::log::Log;
 use crate::model::ViewId;
-use crate::plan::{Catalog, CatalogEntry};
+use crate::plan::{Catalog, CatalogEntry, View};
 use crate::store::{Store, ViewDescription};
 use streaming::Streaming;
 pub(super) use streaming::resume_ms;
@@ -188,7 +188,7 @@ pub fn description(entry: &CatalogEntry) -> ViewDescription {
     let view = &entry.view;
     let text = serde_json::json!({
         "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
-        "max_delay_ms": view.max_delay_ms, "records": entry.records,
+        "max_delay_ms": view.max_delay_ms, "records": entry.records, "settles_ms": settles_ms(view),
     });
     ViewDescription {
         step_ms: view.step_ms,
@@ -196,4 +196,9 @@ pub fn description(entry: &CatalogEntry) -> ViewDescription {
         retention_ms: entry.retention_ms,
         text: text.to_string(),
     }
+}
+
+/// How long after a grid point a span that began before it may still cover it.
+pub fn settles_ms(view: &View) -> i64 {
+    view.shape.window_ms + 2 * view.max_delay_ms
 }

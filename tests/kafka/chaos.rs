@@ -20,6 +20,9 @@ use crate::process::processes::until;
 /// How often a fault begins.
 const EVERY: Duration = Duration::from_millis(1_400);
 
+/// How long a broker that was down takes to be a whole one again, on a busy machine.
+const BROKER_RECOVERS: Duration = Duration::from_secs(12);
+
 /// What can be hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
@@ -42,6 +45,8 @@ struct Chaos {
     /// Where gateways listen that are not paused: who sends learns of it as a load balancer would.
     gateways: Arc<Mutex<Vec<String>>>,
     down: BTreeMap<Target, (Down, Instant)>,
+    /// No broker is hit before this: the one that was down comes back, and has copied what it missed.
+    brokers_whole: Instant,
     /// Workers that were told to go for good.
     removed: BTreeSet<usize>,
     further: bool,
@@ -75,6 +80,9 @@ impl Chaos {
         let alone = matches!(target, Target::Gateway(_) | Target::Broker(_));
         let is_taken =
             if alone { self.down.keys().any(|other| is_of_kind(&other)) } else { self.down.contains_key(&target) };
+        if matches!(target, Target::Broker(_)) && self.brokers_whole > Instant::now() {
+            return None;
+        }
         let is_removed = matches!(target, Target::Worker(index) if self.removed.contains(&index));
         (!is_taken && !is_removed).then_some(target)
     }
@@ -130,6 +138,9 @@ impl Chaos {
         let over: Vec<(Target, Down)> = over.map(|(target, (down, _))| (*target, *down)).collect();
         for (target, down) in over {
             self.down.remove(&target);
+            if matches!(target, Target::Broker(_)) {
+                self.brokers_whole = Instant::now() + BROKER_RECOVERS;
+            }
             match (target, down) {
                 (Target::Broker(index), Down::Killed) => self.fleet.cluster.start_node(index),
                 (Target::Broker(index), Down::Paused) => self.fleet.cluster.signal_node(index, "CONT"),
@@ -169,7 +180,8 @@ async fn whatever_dies_every_acknowledged_sample_is_counted_once() {
     let gateways = Arc::new(Mutex::new(fleet.bases()));
     let load = fleet.load(Arc::clone(&gateways));
     let (random, down) = (Random(seed | 1), BTreeMap::new());
-    let mut chaos = Chaos { fleet, random, gateways, down, removed: BTreeSet::new(), further: false, told: Vec::new() };
+    let (brokers_whole, removed, told) = (Instant::now(), BTreeSet::new(), Vec::new());
+    let mut chaos = Chaos { fleet, random, gateways, down, brokers_whole, removed, further: false, told };
     // Some results first.
     tokio::time::sleep(Duration::from_secs(5)).await;
     while (chaos.told.len() as u64) < rounds {

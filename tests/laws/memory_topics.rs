@@ -181,6 +181,9 @@ impl Table for MemoryTable {
         let entries = self.entries.lock();
         entries.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(key, entry)| (key.clone(), entry.clone())).collect()
     }
+    fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
     fn put(&self, key: &str, value: Option<Bytes>) -> Written {
         let mut entries = self.entries.lock();
         let offset = Offset(*self.changed.borrow() + 1);

@@ -104,6 +104,9 @@ impl Table for KafkaTable {
             from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, entry)| (key.clone(), entry.clone())).collect()
         })
     }
+    fn len(&self) -> usize {
+        self.with(|entries| entries.len())
+    }
     fn put(&self, key: &str, value: Option<Bytes>) -> Written {
         KafkaTable::put(self, key, value)
     }

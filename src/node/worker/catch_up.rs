@@ -1,8 +1,8 @@
 //! Catching up: views that the main lane cannot begin where it stands read their partition again, in a lane of their own.
 //!
-//! One partition at a time reads, on one thread, which bounds what the others lose; those that have caught up go on in the
-//! same lane until the main lane's windows are full. From then on the main lane gives the view, and its last grid point here
-//! is the one before.
+//! The lane has one thread, which bounds what others lose by it. Its partitions read about in step, because combine keeps what
+//! one gives until all have given it. Those that have caught up go on in the lane until the main lane's windows are full. From
+//! then on the main lane gives the view, and its last grid point here is the one before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +17,9 @@ use crate::log::topics::{PartitionFrom, StreamWrite, Table, Written};
 use crate::model::{PartitionId, Timestamp, ViewId};
 use crate::node::stream::resume_ms;
 use crate::plan::{Catalog, CatalogEntry};
+
+/// How far partitions that read may be apart, in log time.
+const APART_MS: i64 = 600_000;
 
 /// Views of partitions that catch up, and those that wait for it.
 #[derive(Default)]
@@ -103,7 +106,8 @@ impl CatchUp {
         main: &FoldLane,
         scopes: &mut Scopes,
     ) -> Result<Vec<Joined>, String> {
-        self.take_next(topics, views)?;
+        while self.take_next(topics, views)? {}
+        self.keep_step();
         let Some(lane) = &mut self.lane else { return Ok(Vec::new()) };
         lane.step(Duration::ZERO)?;
         let mut joined = Vec::new();
@@ -112,6 +116,7 @@ impl CatchUp {
                 None => begin(*partition, catching, lane, (topics, views, scopes))?,
                 Some(_) if catching.done_at.is_none() && lane.ahead(*partition) == 0 => {
                     let live = main.log_time(*partition).max(lane.log_time(*partition));
+                    lane.pause(*partition, false);
                     joined.push((*partition, join(*partition, catching, lane, live, (views.set, scopes))));
                 }
                 Some(_) => {}
@@ -128,13 +133,22 @@ impl CatchUp {
         Ok(joined)
     }
 
-    /// The next partition that waits, while no other reads.
-    fn take_next(&mut self, topics: &Topics, views: &ViewsInForce) -> Result<(), String> {
-        let reads = self.partitions.values().any(|catching| catching.done_at.is_none());
+    /// Partitions that are far ahead of the slowest wait for it.
+    fn keep_step(&mut self) {
+        let Some(lane) = &mut self.lane else { return };
+        let reads = self.partitions.iter().filter(|(_, catching)| catching.part.is_some() && catching.done_at.is_none());
+        let reads: Vec<(PartitionId, Timestamp)> =
+            reads.map(|(partition, _)| (*partition, lane.log_time(*partition))).collect();
+        let Some(slowest) = reads.iter().map(|(_, log_time)| *log_time).min() else { return };
+        for (partition, log_time) in reads {
+            lane.pause(partition, log_time > slowest + APART_MS);
+        }
+    }
+
+    /// Takes the next partition that waits into the lane; false when none can be taken.
+    fn take_next(&mut self, topics: &Topics, views: &ViewsInForce) -> Result<bool, String> {
         let place = self.waiting.iter().position(|(partition, _)| !self.partitions.contains_key(partition));
-        let Some((partition, wanted)) = place.filter(|_| !reads).and_then(|place| self.waiting.remove(place)) else {
-            return Ok(());
-        };
+        let Some((partition, wanted)) = place.and_then(|place| self.waiting.remove(place)) else { return Ok(false) };
         topics.positions.catch_up()?;
         let standing = places::standing(&*topics.positions);
         let plan = compile(&Catalog::of(entries(views, &wanted)), &OperatorsPlan::default());
@@ -154,7 +168,7 @@ impl CatchUp {
         lane.add(partition, from)?;
         tracing::info!(partition = partition.0, views = wanted.len(), "new views catch up with the log");
         self.partitions.insert(partition, Catching { views: wanted, from, part: None, done_at: None });
-        Ok(())
+        Ok(true)
     }
 
     /// Says what the lane has.

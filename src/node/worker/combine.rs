@@ -4,35 +4,32 @@
 //! "results", and once that is durable, a checkpoint says so. Two owners of one partition write the same results, so nothing is
 //! fenced: whoever follows takes each grid point once.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::home::{CLOCKS_APART_MS, Handed, Home, too_large};
 use super::places::{self, Checkpoint, incarnation};
 use super::{InForce, Topics, ViewsInForce};
 use crate::compile::{OperatorsPlan, compile};
-use crate::dataflow::cluster_results::{Decided, results_of};
+use crate::dataflow::cluster_results::Decided;
 use crate::dataflow::{ClusterCombine, ClusterCombineOptions, EpochOutput, home_of};
-use crate::log::topics::{Assigned, PartitionFrom, PartitionsRead, StreamWrite, Written};
+use crate::log::topics::{Assigned, PartitionFrom, PartitionsRead, StreamWrite};
 use crate::log::{LogRecord, ReadError};
-use crate::model::{LogTime, Offset, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
-use crate::node::stream::description;
-use crate::wire::cluster::{Described, PartialsRecord, ResultsRecord, ViewResults};
+use crate::model::{PartitionId, Position, SpanReason, Uncover};
+use crate::node::job_sets::newest;
+use crate::node::stream::settles_ms;
+use crate::wire::Problem;
+use crate::wire::cluster::PartialsRecord;
 
 const READ_BYTES: usize = 1 << 20;
 const WAIT: Duration = Duration::from_millis(20);
 
 /// Nothing is read while so many bytes wait to be written.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-
-/// How often a view is described again, with its open spans: who begins to read in the middle knows it then.
-const DESCRIBE_EVERY: Duration = Duration::from_secs(600);
-
-/// Clocks of brokers may differ by this: partials may have been written by one whose clock is behind.
-const CLOCKS_APART_MS: i64 = 60_000;
 
 /// What a combine is made with.
 #[derive(Clone, Copy, Debug)]
@@ -52,27 +49,10 @@ pub struct CombineWorker {
     writer: Box<dyn StreamWrite>,
     homes: BTreeMap<PartitionId, Home>,
     buffer: Vec<LogRecord>,
+    /// The newest job set that is known to have been proposed.
+    newest_set: u64,
     /// Records that could not be used.
     pub skipped: u64,
-}
-
-/// A partition of "partials" that is ours.
-struct Home {
-    combine: ClusterCombine,
-    /// The offset behind the last record taken.
-    next: Offset,
-    log_time: LogTime,
-    /// Records of a job set that is not known here yet.
-    waiting: VecDeque<LogRecord>,
-    described: HashMap<ViewId, Instant>,
-    /// Results handed over and not durable yet, in order; checkpoints wait behind them.
-    unacknowledged: VecDeque<Handed>,
-    checkpointed: Instant,
-}
-
-enum Handed {
-    Results(Written),
-    Checkpoint(Box<Checkpoint>, Position),
 }
 
 impl CombineWorker {
@@ -88,6 +68,7 @@ impl CombineWorker {
             writer: topics.results.writer()?,
             homes: BTreeMap::new(),
             buffer: Vec::new(),
+            newest_set: newest(&*topics.jobs),
             skipped: 0,
             topics,
             options,
@@ -116,7 +97,7 @@ impl CombineWorker {
             true => self.read()?,
             false => std::thread::park_timeout(WAIT),
         }
-        self.combine();
+        self.combine()?;
         if let Some(why) = self.writer.failed() {
             return Err(format!("results cannot be written: {why}"));
         }
@@ -138,6 +119,8 @@ impl CombineWorker {
         // Those of other topics say where views stand, but nothing of this one.
         let is_of_these = checkpoint.partials == incarnation(partials);
         let from = if is_of_these { PartitionFrom::Offset(checkpoint.needs()) } else { PartitionFrom::Beginning };
+        let is_known =
+            checkpoint.partials.is_empty() || checkpoint.results == incarnation(self.topics.results.incarnation());
         let extent = self.topics.partials.extent(home);
         let is_lost = if is_of_these { extent.first > checkpoint.needs() } else { extent.truncated };
         let from = if is_lost { PartitionFrom::Beginning } else { from };
@@ -157,6 +140,14 @@ impl CombineWorker {
             readable_from,
         };
         let senders = places::senders(&*self.topics.senders, samples);
+        let mut first = EpochOutput::default();
+        if !is_known {
+            self.uncover_unknown(&checkpoint, home, &mut first);
+        }
+        if options.tells_senders {
+            // Whoever was here before may not have got to it.
+            first.senders.clone_from(&senders);
+        }
         let mut combine = ClusterCombine::new(options, &senders, checkpoint.standing());
         let homes = self.topics.partials.partitions();
         combine.views(self.views.set, &self.plan, |view| home_of(view, homes) == home);
@@ -164,7 +155,20 @@ impl CombineWorker {
         self.reader.add(home, from).map_err(|error| error.to_string())?;
         let next = if let PartitionFrom::Offset(offset) = from { offset } else { extent.first };
         self.homes.insert(home, Home::new(combine, next));
+        self.say(home, first, Vec::new());
         Ok(())
+    }
+
+    /// The topic of results is another: what was told of grid points to come is told nowhere in it.
+    fn uncover_unknown(&self, checkpoint: &Checkpoint, home: PartitionId, output: &mut EpochOutput) {
+        let standing = checkpoint.standing();
+        let homes = self.topics.partials.partitions();
+        for planned in self.plan.live().filter(|planned| home_of(planned.view().id, homes) == home) {
+            let view = planned.view();
+            let Some(standing) = standing.get(&view.id).filter(|standing| standing.begun()) else { continue };
+            let (from, to) = (standing.next, standing.next + settles_ms(view));
+            output.spans.push(Uncover { view: view.id, reason: SpanReason::Gap, from, to });
+        }
     }
 
     fn left(&mut self, home: PartitionId) {
@@ -203,39 +207,64 @@ impl CombineWorker {
         }
     }
 
-    fn combine(&mut self) {
+    fn combine(&mut self) -> Result<(), String> {
         for record in self.buffer.drain(..) {
             if let Some(home) = self.homes.get_mut(&record.partition) {
                 home.waiting.push_back(record);
             }
         }
         let samples = self.topics.samples.incarnation();
+        let mut said = Vec::new();
         for (id, home) in &mut self.homes {
             let (mut output, mut decided) = (EpochOutput::default(), Vec::new());
             while let Some(record) = home.waiting.pop_front() {
                 let place = (record.offset, record.log_time);
                 match PartialsRecord::decode(&record.payload) {
-                    Ok(said) if said.set > home.combine.set() && said.log_incarnation == samples => {
-                        home.waiting.push_front(record);
-                        self.reader.pause(*id, true);
-                        break;
+                    Ok(told) if told.set > home.combine.set() && told.log_incarnation == samples => {
+                        if told.set > self.newest_set {
+                            self.topics.jobs.catch_up()?;
+                            self.newest_set = newest(&*self.topics.jobs);
+                        }
+                        // Whoever folds by a set has read it in the table. One that is not there is of another table.
+                        if told.set <= self.newest_set {
+                            home.waiting.push_front(record);
+                            self.reader.pause(*id, true);
+                            break;
+                        }
+                        home.combine.record(place, told, &mut output, &mut decided);
+                        (home.next, home.log_time) = (record.offset.next(), record.log_time);
                     }
-                    Ok(said) => home.combine.record(place, said, &mut output, &mut decided),
+                    Ok(told) => {
+                        home.combine.record(place, told, &mut output, &mut decided);
+                        (home.next, home.log_time) = (record.offset.next(), record.log_time);
+                    }
+                    Err(error) if matches!(error.problem(), Problem::FormatNewer { .. }) => {
+                        return Err(format!("partials are of a newer version: {error}"));
+                    }
                     Err(error) => {
                         self.skipped += 1;
                         tracing::error!(partition = id.0, offset = record.offset.0, %error, "a record of partials is skipped");
                         home.uncover(record.log_time, &mut output);
+                        (home.next, home.log_time) = (record.offset.next(), record.log_time);
                     }
                 }
-                (home.next, home.log_time) = (record.offset.next(), record.log_time);
             }
-            let said = home.said(output, decided, samples);
-            if let Some(said) = said {
-                for payload in said.encode_within(self.topics.results.record_bytes_max()) {
-                    let place = PartitionId(id.0 % self.topics.results.partitions().max(1));
-                    home.unacknowledged.push_back(Handed::Results(self.writer.append(place, Bytes::from(payload))));
-                }
+            said.push((*id, output, decided));
+        }
+        said.into_iter().for_each(|(id, output, decided)| self.say(id, output, decided));
+        Ok(())
+    }
+
+    /// Writes what there is to tell.
+    fn say(&mut self, id: PartitionId, output: EpochOutput, decided: Vec<Decided>) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        let Some(said) = home.said(output, decided, self.topics.samples.incarnation()) else { return };
+        let (place, bytes_max) = (PartitionId(id.0), self.topics.results.record_bytes_max());
+        for mut payload in said.encode_within(bytes_max) {
+            if payload.len() > bytes_max {
+                payload = too_large(&payload, bytes_max);
             }
+            home.unacknowledged.push_back(Handed::Results(self.writer.append(place, Bytes::from(payload))));
         }
     }
 
@@ -252,6 +281,7 @@ impl CombineWorker {
             let checkpoint = Checkpoint {
                 samples: incarnation(samples),
                 partials: incarnation(partials),
+                results: incarnation(self.topics.results.incarnation()),
                 needs: home.combine.needs(home.next).0,
                 set: home.combine.set(),
                 views,
@@ -272,8 +302,11 @@ impl CombineWorker {
                         Err(TryRecvError::Closed) => return Err("results were not written: the writer is gone".to_owned()),
                     },
                     Handed::Checkpoint(checkpoint, position) => {
-                        // Whether it is written is of no matter: without it more is read again.
-                        drop(checkpoint.write(&*self.topics.positions, *id)?);
+                        // Without it more is read again, as far as the topic reaches.
+                        if let Some(Err(error)) = home.written.take().and_then(|mut before| before.try_recv().ok()) {
+                            tracing::error!(partition = id.0, %error, "where a partition of partials stands cannot be written");
+                        }
+                        home.written = Some(checkpoint.write(&*self.topics.positions, *id)?);
                         self.topics.combiners.commit(&[*position]);
                     }
                 }
@@ -281,61 +314,5 @@ impl CombineWorker {
             }
         }
         Ok(())
-    }
-}
-
-impl Home {
-    fn new(combine: ClusterCombine, next: Offset) -> Home {
-        Home {
-            combine,
-            next,
-            log_time: Timestamp::MIN,
-            waiting: VecDeque::new(),
-            described: HashMap::new(),
-            unacknowledged: VecDeque::new(),
-            checkpointed: Instant::now(),
-        }
-    }
-
-    /// What a record that cannot be read may have held.
-    fn uncover(&self, log_time: LogTime, output: &mut EpochOutput) {
-        for planned in self.combine.held() {
-            let view = planned.view();
-            let from = log_time - (view.max_delay_ms + view.step_ms + CLOCKS_APART_MS);
-            output.spans.push(Uncover { view: view.id, reason: SpanReason::Gap, from, to: log_time });
-        }
-    }
-
-    /// What there is to tell, with what stores must know of views that were not described for a while.
-    fn said(&mut self, output: EpochOutput, decided: Vec<Decided>, log_incarnation: u128) -> Option<ResultsRecord> {
-        let combine = &self.combine;
-        let mut said = results_of(output, decided, |view| combine.open_spans(view));
-        said.log_incarnation = log_incarnation;
-        said.set = combine.set();
-        for planned in combine.held() {
-            let view = planned.view();
-            if self.described.get(&view.id).is_some_and(|at| at.elapsed() < DESCRIBE_EVERY) {
-                continue;
-            }
-            self.described.insert(view.id, Instant::now());
-            let known = description(&planned.entry);
-            let described = Described {
-                step_ms: known.step_ms,
-                fields: known.fields,
-                retention_ms: known.retention_ms,
-                settles_ms: view.shape.window_ms + 2 * view.max_delay_ms,
-                text: known.text,
-            };
-            match said.views.iter_mut().find(|said| said.view == view.id) {
-                Some(said) => said.described = Some(described),
-                None => said.views.push(ViewResults {
-                    view: view.id,
-                    described: Some(described),
-                    spans: combine.open_spans(view.id),
-                    ..ViewResults::default()
-                }),
-            }
-        }
-        (!said.views.is_empty() || !said.senders.is_empty()).then_some(said)
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::catch_up::CatchUp;
-use super::fold_lane::{Flush, FoldLane};
+use super::fold_lane::FoldLane;
+use super::lane_partition::Flush;
 use super::part::{Part, Scopes, begin_of, part};
 use super::{InForce, Topics, ViewsInForce, places};
 use crate::compile::{OperatorsPlan, compile};
@@ -52,7 +53,8 @@ pub struct FoldWorker {
     unacknowledged: VecDeque<Flush>,
     flushed: Instant,
     scopes: Scopes,
-    positions_seen: u64,
+    /// The version of the table, and the set, by which it was last looked who is suspended.
+    positions_seen: (u64, u64),
     suspended: BTreeSet<ViewId>,
 }
 
@@ -75,7 +77,7 @@ impl FoldWorker {
             unacknowledged: VecDeque::new(),
             flushed: Instant::now(),
             scopes,
-            positions_seen: 0,
+            positions_seen: (0, 0),
             suspended: BTreeSet::new(),
             topics,
             options,
@@ -101,11 +103,13 @@ impl FoldWorker {
         }
         self.look_at_views()?;
         match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
-            true => self.main.step(WAIT)?,
+            true => {
+                self.main.step(WAIT)?;
+                self.begin_arrived()?;
+                self.step_catch_up()?;
+            }
             false => std::thread::park_timeout(WAIT),
         }
-        self.begin_arrived()?;
-        self.step_catch_up()?;
         let folded = self.flush()?;
         self.acknowledge()?;
         Ok(folded)
@@ -222,10 +226,9 @@ impl FoldWorker {
     fn look_at_positions(&mut self) -> bool {
         let version = *self.topics.positions.changed().borrow();
         let set = self.views.set;
-        if version == self.positions_seen && self.suspended.is_empty() {
+        if std::mem::replace(&mut self.positions_seen, (version, set)) == (version, set) {
             return false;
         }
-        self.positions_seen = version;
         let is_suspended = |standing: &Standing| standing.suspended.is_some_and(|(_, in_set)| in_set == set);
         let standing = places::standing(&*self.topics.positions);
         let suspended = standing.into_iter().filter(|(_, standing)| is_suspended(standing)).map(|(id, _)| id).collect();

@@ -6,27 +6,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::places::write_sender;
-use crate::dataflow::{
-    Dataflow, DataflowOptions, EpochBatch, FoldInput, FoldOutput, Folded, RawRecord, Scope, ToCombine, ViewSet,
-};
-use crate::log::topics::{PartitionFrom, PartitionsRead, StreamWrite, Table, Written};
+use super::lane_partition::{Flush, Lane};
+use crate::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, FoldOutput, RawRecord, Scope, ViewSet};
+use crate::log::topics::{PartitionFrom, PartitionsRead, StreamWrite, Table};
 use crate::log::{LogRecord, ReadError};
-use crate::model::{LogTime, PartitionId, Partitioner, Position, SenderSeen, Timestamp};
-use crate::wire::cluster::PartialsRecord;
+use crate::model::{LogTime, Offset, PartitionId, Partitioner, Position, SenderSeen, Timestamp};
 
 /// Records are read in batches of about this many bytes.
 const READ_BYTES: usize = 1 << 20;
 
 /// Epochs fed and not yet closed.
 const EPOCHS_IN_FLIGHT_MAX: usize = 4;
-
-/// How often a scope's keyframe is said again.
-const KEYFRAME_EVERY: Duration = Duration::from_secs(20);
 
 pub(super) struct FoldLane {
     dataflow: Dataflow<FoldOutput>,
@@ -38,44 +30,12 @@ pub(super) struct FoldLane {
     buffer: Vec<LogRecord>,
 }
 
-/// One partition.
-#[derive(Default)]
-struct Lane {
-    /// Where reading began: nothing before it was wanted.
-    from: LogTime,
-    /// Read before it is known which views begin.
-    held: Vec<LogRecord>,
-    /// The epoch it begins with: what earlier ones bring is of one that went.
-    begun: Option<u64>,
-    /// What was fed.
-    fed: Option<Position>,
-    /// What closed epochs brought, and is not said yet.
-    closed: Option<Position>,
-    messages: Vec<ToCombine>,
-    scope: Option<Scope>,
-    keyframe_due: Option<Instant>,
-    /// What was said last.
-    said: Option<Position>,
-    /// Records are lost behind this log time, until one comes that lies behind them.
-    lost_after: Option<LogTime>,
-    /// Under scopes before this one, not handed over yet.
-    before: Vec<(PartitionId, PartialsRecord)>,
-}
-
 #[derive(Default)]
 struct Epoch {
     positions: Vec<Position>,
     /// Scopes that begin with this epoch.
     scopes: Vec<Scope>,
     outputs: Vec<FoldOutput>,
-}
-
-/// What was handed over, and how far it makes partitions dealt with once it is durable.
-pub(super) struct Flush {
-    pub written: Vec<Written>,
-    pub positions: Vec<Position>,
-    /// What records brought, for metrics.
-    pub folded: Vec<Folded>,
 }
 
 impl FoldLane {
@@ -163,6 +123,11 @@ impl FoldLane {
         self.reader.ahead(partition)
     }
 
+    /// A partition that is paused is not read.
+    pub fn pause(&mut self, partition: PartitionId, paused: bool) {
+        self.reader.pause(partition, paused);
+    }
+
     /// Reads and feeds at most one epoch, waiting a little for records.
     ///
     /// # Errors
@@ -197,9 +162,12 @@ impl FoldLane {
         match result {
             Ok(()) => Ok(()),
             Err(error @ (ReadError::Closed | ReadError::Replaced { .. })) => Err(error.to_string()),
-            Err(error @ (ReadError::Gone { partition, .. } | ReadError::Ahead { partition, .. })) => {
+            Err(
+                error
+                @ (ReadError::Gone { partition, first: behind, .. } | ReadError::Ahead { partition, next: behind, .. }),
+            ) => {
                 tracing::error!(%error, "records of the log are lost; every view is uncovered over what they may have held");
-                self.lost(partition);
+                self.lost(partition, behind);
                 self.reader.skip_gap().map_err(|error| error.to_string())
             }
             Err(error) => {
@@ -210,11 +178,12 @@ impl FoldLane {
     }
 
     /// What is missing of a partition lies behind what was read of it, and before what comes next.
-    fn lost(&mut self, partition: PartitionId) {
+    fn lost(&mut self, partition: PartitionId, behind: Offset) {
         let Some(lane) = self.partitions.get_mut(&partition) else { return };
-        let last_read = self.buffer.iter().rev().find(|record| record.partition == partition).map(|record| record.log_time);
+        let waiting = lane.held.iter().chain(&self.buffer).filter(|record| record.partition == partition);
+        let last_read = waiting.map(|record| record.log_time).max();
         let after = last_read.or(lane.fed.map(|fed| fed.log_time)).unwrap_or(lane.from).max(Timestamp(0));
-        lane.lost_after = Some(lane.lost_after.map_or(after, |known| known.min(after)));
+        lane.lost = Some((lane.lost.map_or(after, |(known, _)| known.min(after)), behind));
     }
 
     fn feed(&mut self) -> Result<(), String> {
@@ -225,7 +194,7 @@ impl FoldLane {
         for record in self.buffer.drain(..) {
             let LogRecord { partition, offset, log_time, payload } = record;
             let Some(lane) = self.partitions.get_mut(&partition) else { continue };
-            if let Some(from) = lane.lost_after.take() {
+            if let Some((from, _)) = lane.lost.take_if(|(_, behind)| offset >= *behind) {
                 inputs.push(FoldInput::Lost { partition, from, to: log_time });
             }
             lane.fed = Some(Position { partition, next: offset.next(), log_time });
@@ -283,60 +252,5 @@ impl FoldLane {
             lane.flush(partials, bytes_max, senders, &mut flush)?;
         }
         Ok(flush)
-    }
-}
-
-impl Lane {
-    fn new(from: LogTime) -> Lane {
-        Lane { from, ..Lane::default() }
-    }
-
-    /// Another scope: what waits is said under the one before.
-    fn enter(&mut self, mut scope: Scope) {
-        if let Some(mut before) = self.scope.take() {
-            let messages = std::mem::take(&mut self.messages);
-            if let Some(closed) = self.closed {
-                self.before.extend(before.said(messages, closed.next, closed.log_time));
-            }
-            scope.feeds = before.feeds;
-            scope.feeds.retain(|view, _| scope.entries.contains_key(view));
-        }
-        self.scope = Some(scope);
-        self.keyframe_due = None;
-    }
-
-    fn flush(
-        &mut self,
-        partials: &dyn StreamWrite,
-        bytes_max: usize,
-        senders: &dyn Table,
-        flush: &mut Flush,
-    ) -> Result<(), String> {
-        let (Some(scope), Some(closed)) = (&mut self.scope, self.closed) else { return Ok(()) };
-        let mut records = std::mem::take(&mut self.before);
-        let now = Instant::now();
-        if self.keyframe_due.is_none_or(|due| due <= now) {
-            self.keyframe_due = Some(now + KEYFRAME_EVERY);
-            records.extend(scope.keyframe(closed.next));
-        }
-        let messages = std::mem::take(&mut self.messages);
-        for message in &messages {
-            match message {
-                ToCombine::Seen(seen) => flush.written.push(write_sender(senders, scope.log_incarnation, seen)?),
-                ToCombine::Folded(folded) => flush.folded.push(folded.clone()),
-                _ => {}
-            }
-        }
-        if self.said != Some(closed) || !messages.is_empty() {
-            records.extend(scope.said(messages, closed.next, closed.log_time));
-            self.said = Some(closed);
-            flush.positions.push(closed);
-        }
-        for (home, record) in records {
-            for payload in record.encode_within(bytes_max) {
-                flush.written.push(partials.append(home, Bytes::from(payload)));
-            }
-        }
-        Ok(())
     }
 }

@@ -14,6 +14,8 @@ mod catch_up;
 mod combine;
 mod fold;
 mod fold_lane;
+mod home;
+mod lane_partition;
 mod part;
 mod places;
 mod run;
@@ -38,6 +40,8 @@ pub struct Topics {
     pub positions: Arc<dyn Table>,
     /// The first record of each sender in each partition of "samples".
     pub senders: Arc<dyn Table>,
+    /// The job sets.
+    pub jobs: Arc<dyn Table>,
     /// Who folds which partition of "samples".
     pub folders: Arc<dyn Group>,
     /// Who combines which partition of "partials".

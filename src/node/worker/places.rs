@@ -17,6 +17,8 @@ pub struct Checkpoint {
     /// The topics that it speaks of, by their incarnations.
     pub samples: String,
     pub partials: String,
+    #[serde(default)]
+    pub results: String,
     /// From where on whoever goes on has to read.
     pub needs: u64,
     /// The job set in force.
@@ -62,7 +64,8 @@ pub fn standing(positions: &dyn Table) -> BTreeMap<ViewId, Standing> {
     let read = |(_, entry): (String, crate::log::topics::TableEntry)| {
         serde_json::from_slice::<Checkpoint>(&entry.value).ok().map(|checkpoint| checkpoint.standing())
     };
-    positions.entries("combine/").into_iter().filter_map(read).flatten().collect()
+    let all = positions.entries("combine/").into_iter().filter_map(read).flatten();
+    all.filter(|(_, standing)| standing.begun()).collect()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,15 +75,21 @@ struct Sighting {
     log_time: LogTime,
 }
 
-/// Writes when a sender began in a partition of a log.
+/// The most senders that are written down. Those beyond are new again after a restart, which uncovers.
+const SENDERS_MAX: usize = 200_000;
+
+/// Writes when a sender began in a partition of a log; nothing when there are too many already.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn write_sender(senders: &dyn Table, log: u128, seen: &SenderSeen) -> Result<Written, String> {
+pub fn write_sender(senders: &dyn Table, log: u128, seen: &SenderSeen) -> Result<Option<Written>, String> {
+    if senders.len() >= SENDERS_MAX {
+        return Ok(None);
+    }
     let name = serde_json::to_string(&(&seen.tenant, &seen.sender)).map_err(|error| error.to_string())?;
     let sighting = Sighting { samples: incarnation(log), first: seen.first, log_time: seen.log_time };
     let value = serde_json::to_vec(&sighting).map_err(|error| error.to_string())?;
-    Ok(senders.put(&format!("{}/{name}", seen.partition.0), Some(Bytes::from(value))))
+    Ok(Some(senders.put(&format!("{}/{name}", seen.partition.0), Some(Bytes::from(value)))))
 }
 
 /// The senders that were seen in a log.

@@ -18,6 +18,9 @@ use crate::wire::reader::Reader;
 /// Numbers of a view's status at a grid point.
 pub const STATUS_NUMBERS: usize = 12;
 
+/// As many first records of senders stay in one record, however small it must be.
+const SEEN_TOGETHER: usize = 64;
+
 /// What a fold says of a partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartialsRecord {
@@ -118,7 +121,9 @@ impl PartialsRecord {
         second.seen = Vec::new();
         match self.views.as_slice() {
             _ if self.keyframe.is_some() => return None,
-            [] if self.seen.len() > 1 => {
+            // Senders before all that may depend on them.
+            _ if self.seen.len() > SEEN_TOGETHER => {
+                (first.views, second.views) = (Vec::new(), self.views.clone());
                 second.seen = first.seen.split_off(self.seen.len() / 2);
             }
             [] => return None,
@@ -168,6 +173,9 @@ impl ViewPartials {
             }
             [] | [_] if self.uncovers.len() > 1 => {
                 second.uncovers = first.uncovers.split_off(self.uncovers.len() / 2);
+            }
+            [] | [_] if self.feeds.len() > 1 => {
+                second.feeds = first.feeds.split_off(self.feeds.len() / 2);
             }
             [] | [_] => return None,
             points => {
