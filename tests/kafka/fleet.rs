@@ -45,13 +45,20 @@ impl Process {
 
     pub async fn restart(&mut self) {
         let config = self.home.path().join("config.yaml");
-        let mut command = prefold(&[self.role, "--listen", "127.0.0.1:0", "--config"]);
-        command.arg(config).current_dir(self.home.path());
-        if matches!(self.role, "worker" | "run") {
-            command.args(["--threads", "2"]);
-        }
-        let mut running = self.home.spawn_as(command);
-        running.listening().await.unwrap();
+        let began = Instant::now();
+        // As who keeps services going would: one that finds no broker in time ends, and is started again.
+        let running = loop {
+            let mut command = prefold(&[self.role, "--listen", "127.0.0.1:0", "--config"]);
+            command.arg(&config).current_dir(self.home.path());
+            if matches!(self.role, "worker" | "run") {
+                command.args(["--threads", "2"]);
+            }
+            let mut running = self.home.spawn_as(command);
+            match running.listening().await {
+                Ok(_) => break running,
+                Err(ended) => assert!(ended.contains("status: 3") && began.elapsed() < PATIENCE, "{ended}"),
+            }
+        };
         self.running = Some(running);
     }
 
