@@ -7,8 +7,9 @@
 use super::groups::{self, GroupRow};
 use super::strings::{Strings, StringsOf};
 use super::{
-    SenderOf, SpanOf, opened, put_senders, put_signed, put_spans, put_time, put_time_after, put_u128, read_bool, read_count,
-    read_partition, read_senders, read_signed, read_spans, read_time, read_time_after, read_u128, read_view, sealed,
+    SenderOf, SpanOf, ended, opened, put_senders, put_signed, put_spans, put_time, put_time_after, put_u128, read_bool,
+    read_count, read_partition, read_senders, read_signed, read_spans, read_time, read_time_after, read_u32, read_u128,
+    read_view, sealed,
 };
 use crate::model::{LogTime, Offset, PartitionId, SenderSeen, Timestamp, ViewId};
 use crate::wire::encode::put_varint;
@@ -122,6 +123,7 @@ impl PartialsRecord {
                 second.seen = first.seen.split_off(self.seen.len() / 2);
             }
             [] => return None,
+            _ if !self.seen.is_empty() => first.views = Vec::new(),
             [view] => {
                 let (one, other) = view.halves()?;
                 (first.views, second.views) = (vec![one], vec![other]);
@@ -145,13 +147,14 @@ impl PartialsRecord {
         let scope = reader.fixed64()?;
         let set = reader.varint()?;
         let mark = if read_bool(reader)? { Some(read_time(reader)?) } else { None };
-        let keyframe = match reader.varint()? {
+        let keyframe = match read_u32(reader, "a keyframe's parts")? {
             0 => None,
-            parts => Some(KeyframePart { parts: parts as u32, part: reader.varint()? as u32 }),
+            parts => Some(KeyframePart { parts, part: read_u32(reader, "a keyframe's part")? }),
         };
         let seen = read_senders(reader, &strings)?;
         let count = read_count(reader, 20)?;
         let views = (0..count).map(|_| ViewPartials::read(reader, &strings)).collect::<Result<Vec<_>, _>>()?;
+        ended(reader)?;
         Ok(PartialsRecord { log_incarnation, partition, next, scope, set, mark, keyframe, seen, views })
     }
 }
@@ -166,7 +169,8 @@ impl ViewPartials {
                 first.points[0].groups = some.to_vec();
                 second.points = vec![GridPartials { t: point.t, status: None, groups: others.to_vec() }];
             }
-            [] | [_] if self.uncovers.len() > 1 => {
+            [_] if !self.uncovers.is_empty() => second.points = std::mem::take(&mut first.points),
+            [] if self.uncovers.len() > 1 => {
                 second.uncovers = first.uncovers.split_off(self.uncovers.len() / 2);
             }
             [] | [_] => return None,
