@@ -5,7 +5,7 @@
 //! store has is a gap; where the topic no longer holds what came before, spans that may have been told there are taken for
 //! granted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::log::topics::{Committed, PartitionFrom, PartitionsRead, Topic};
 use crate::log::{LogRecord, ReadError};
 use crate::model::{Commit, LogTime, PartitionId, Position, SpanReason, Timestamp, Uncover, ViewId};
 use crate::node::stream::StreamStatus;
-use crate::store::{Durability, Store, StoreError, ViewDescription};
+use crate::store::{Durability, Store, StoreError, ViewDescription, ViewState};
 use crate::wire::cluster::{Described, ResultsRecord, ViewResults};
 
 const READ_BYTES: usize = 1 << 20;
@@ -32,8 +32,9 @@ pub struct Replica {
     positions: BTreeMap<PartitionId, Position>,
     /// Of each view that was heard of, how long spans reach.
     settles_ms: HashMap<ViewId, i64>,
-    /// Views of partitions that lost records, until their next grid points are heard of.
-    unsettled: HashSet<ViewId>,
+    /// Views of partitions that lost records, until their next grid points are heard of. The store has a gap open from
+    /// there meanwhile, so that this survives a restart.
+    unsettled: HashMap<ViewId, Timestamp>,
     /// Records and views that could not be used.
     pub skipped: u64,
 }
@@ -55,7 +56,12 @@ impl Replica {
             let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
             reader.add(partition, from).map_err(|error| error.to_string())?;
         }
-        let (settles_ms, unsettled, skipped) = (HashMap::new(), HashSet::new(), 0);
+        let (mut settles_ms, mut unsettled, skipped) = (HashMap::new(), HashMap::new(), 0);
+        for (id, state) in store.views() {
+            settles_ms.extend(settles_in(&state.description).map(|ms| (id, ms)));
+            let open = state.spans.iter().find(|span| span.reason == SpanReason::Gap && span.to == Timestamp::MAX);
+            unsettled.extend(open.map(|span| (id, span.from)));
+        }
         Ok(Replica { results, store, status, reader, positions, settles_ms, unsettled, skipped })
     }
 
@@ -106,7 +112,9 @@ impl Replica {
                 Err(error) => {
                     self.skipped += 1;
                     tracing::error!(partition = partition.0, offset = offset.0, %error, "a record of results is skipped");
-                    self.uncover_newest(partition, &mut commit);
+                    for (id, state) in self.of_partition(partition) {
+                        self.uncover_newest((id, state.step_ms), final_to.get(&id).copied().or(state.final_to), &mut commit);
+                    }
                 }
             }
             let log_time: LogTime = log_time.max(self.positions.get(&partition).map_or(Timestamp::MIN, |p| p.log_time));
@@ -132,13 +140,23 @@ impl Replica {
             return Ok(());
         };
         let final_before = final_to.get(&id).copied().or(state.final_to);
+        if !is_sound(said, state.step_ms) {
+            self.skipped += 1;
+            tracing::error!(view = %id, "results off a view's grid, or outside what they decide: skipped");
+            self.uncover_newest((id, state.step_ms), final_before, commit);
+            return Ok(());
+        }
         if let Some((from, to)) = said.decided {
             // What was told of it before may have been deleted.
             let partition = home_of(id, self.results.partitions());
-            let is_cut = final_before.is_none() && self.results.extent(partition).truncated;
-            if is_cut || self.unsettled.remove(&id) {
-                let to = from + self.settles_ms.get(&id).copied().unwrap_or_default() + state.step_ms;
-                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+            let settled = final_before.map_or(from, |before| before.max(from)) + self.settles(id) + state.step_ms;
+            if final_before.is_none() && self.results.extent(partition).truncated {
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: settled });
+            }
+            if final_before.is_none_or(|before| before < to)
+                && let Some(from) = self.unsettled.remove(&id)
+            {
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: settled });
             }
             final_to.insert(id, final_before.map_or(to, |before| before.max(to)));
         }
@@ -151,13 +169,13 @@ impl Replica {
 
     fn describe(&mut self, id: ViewId, described: &Described) -> Result<(), String> {
         self.settles_ms.insert(id, described.settles_ms);
-        let Described { step_ms, fields, retention_ms, text, .. } = described.clone();
-        let description = ViewDescription { step_ms, fields, retention_ms, text };
+        let Described { step_ms, fields, retention_ms, settles_ms, ref text } = *described;
+        let description = ViewDescription { step_ms, fields, retention_ms, text: with_settles(text, settles_ms) };
         match self.retried(|store| store.describe(id, description.clone())) {
             Ok(()) => Ok(()),
-            Err(StoreError::Refused { what, .. }) => {
+            Err(error @ (StoreError::Refused { .. } | StoreError::OtherShape { .. } | StoreError::TooLarge { .. })) => {
                 self.skipped += 1;
-                tracing::error!(view = %id, what, "what a view is cannot be stored, and none of its results");
+                tracing::error!(view = %id, %error, "what a view is said to be cannot be stored");
                 Ok(())
             }
             Err(error) => Err(format!("cannot store what view {id} is: {error}")),
@@ -168,34 +186,28 @@ impl Replica {
     fn lost(&mut self, partition: PartitionId) -> Result<(), String> {
         let mut commit = self.empty();
         for (id, state) in self.of_partition(partition) {
-            self.unsettled.insert(id);
-            let Some((from, to)) = state else { continue };
-            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
+            let Some(from) = state.final_to.and(state.covered_from) else { continue };
+            let from = *self.unsettled.entry(id).or_insert(from);
+            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: Timestamp::MAX });
         }
         self.commit(&commit)
     }
 
-    /// A record that cannot be read may have uncovered what was told shortly before.
-    fn uncover_newest(&self, partition: PartitionId, commit: &mut Commit) {
-        for (id, state) in self.of_partition(partition) {
-            let Some((from, to)) = state else { continue };
-            let settles_ms = self.settles_ms.get(&id).copied().unwrap_or_default();
-            commit.spans.push(Uncover {
-                view: id,
-                reason: SpanReason::Gap,
-                from: from.max(to - settles_ms),
-                to: to + settles_ms,
-            });
-        }
+    /// What cannot be read may have uncovered what was told of a view shortly before.
+    fn uncover_newest(&self, (view, step_ms): (ViewId, i64), final_to: Option<Timestamp>, commit: &mut Commit) {
+        let Some(final_to) = final_to else { return };
+        let settles_ms = self.settles(view);
+        let (from, to) = (final_to - settles_ms, final_to + step_ms + settles_ms);
+        commit.spans.push(Uncover { view, reason: SpanReason::Gap, from, to });
     }
 
-    /// The views of a partition, and from where to where the store has them.
-    fn of_partition(&self, partition: PartitionId) -> Vec<(ViewId, Option<(Timestamp, Timestamp)>)> {
+    fn settles(&self, id: ViewId) -> i64 {
+        self.settles_ms.get(&id).copied().unwrap_or_default()
+    }
+
+    fn of_partition(&self, partition: PartitionId) -> Vec<(ViewId, ViewState)> {
         let partitions = self.results.partitions();
-        let views = self.store.views().into_iter().filter(|(id, _)| home_of(*id, partitions) == partition);
-        views
-            .map(|(id, state)| (id, state.covered_from.zip(state.final_to).map(|(from, to)| (from, to + state.step_ms))))
-            .collect()
+        self.store.views().into_iter().filter(|(id, _)| home_of(*id, partitions) == partition).collect()
     }
 
     fn empty(&self) -> Commit {
@@ -222,4 +234,32 @@ impl Replica {
             }
         }
     }
+}
+
+/// Whether a store can take what is said of a view.
+fn is_sound(said: &ViewResults, step_ms: i64) -> bool {
+    let on_grid = |t: Timestamp| t.0.rem_euclid(step_ms) == 0;
+    said.decided.is_none_or(|(from, to)| {
+        from <= to
+            && on_grid(from)
+            && on_grid(to)
+            && said.points.iter().all(|point| on_grid(point.t) && (from..=to).contains(&point.t))
+    })
+}
+
+/// The name under which a view's text says how long spans reach: a replica that is started again must not wait for it.
+const SETTLES: &str = "settles_ms";
+
+fn with_settles(text: &str, settles_ms: i64) -> String {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(mut known) => {
+            known.insert(SETTLES.to_owned(), settles_ms.into());
+            serde_json::Value::from(known).to_string()
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+fn settles_in(text: &str) -> Option<i64> {
+    serde_json::from_str::<serde_json::Value>(text).ok()?.get(SETTLES)?.as_i64()
 }
