@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prefold::cli::workload::{BUCKETS, METHODS, SCRAPE_MS, Workload};
 use prefold::compile::{OperatorsPlan, compile};
 use prefold::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, RawRecord, ViewSet, ViewStart};
-use prefold::model::{Labels, PartitionId, Sample, Timestamp};
+use prefold::model::{Labels, PartitionBy, PartitionId, Partitioner, Sample, Timestamp};
 use prefold::plan::Catalog;
 use prefold::plan::spec::{ReadOptions, read_job};
 use prefold::wire::record::encode_record;
@@ -84,7 +84,8 @@ fn fold(records: &[RawRecord]) -> usize {
         overdue_since: None,
     });
     let set = Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() });
-    let options = DataflowOptions { threads: 1, partitions: 1, senders: Vec::new(), new_senders_uncover: false };
+    let partitioner = Partitioner::new(PartitionBy::default(), 1);
+    let options = DataflowOptions { threads: 1, partitioner, senders: Vec::new(), new_senders_uncover: false };
     let mut dataflow = Dataflow::start(options).expect("one thread can be started");
     let (mut results, mut owed) = (0, 0);
     let mut inputs = vec![FoldInput::Views(set)];

@@ -67,16 +67,16 @@ const DOORS: &[(&str, &[&str])] = &[
 ];
 
 /// Names of ours behind a door, and the folders and files of src/ that may use them. Which log runs is known where it is
-/// configured and where it is opened.
+/// configured and where it is opened; a cluster's is in Kafka, with its other topics.
 const OWN_DOORS: &[(&str, &[&str])] = &[
     ("log::embedded", &["log/", "node/open_log.rs"]),
-    ("log::kafka", &["log/", "node/open_log.rs"]),
+    ("log::kafka", &["log/", "node/open_log.rs", "node/cluster_topics.rs"]),
     ("EmbeddedLog", &["log/", "node/open_log.rs"]),
     ("EmbeddedOptions", &["log/", "node/open_log.rs"]),
-    ("KafkaLog", &["log/", "node/open_log.rs"]),
-    ("KafkaOptions", &["log/", "node/open_log.rs"]),
+    ("KafkaLog", &["log/", "node/open_log.rs", "node/cluster_topics.rs"]),
+    ("KafkaOptions", &["log/", "node/open_log.rs", "node/cluster_topics.rs"]),
     ("log.embedded", &["node/config/", "node/open_log.rs"]),
-    ("log.kafka", &["node/config/", "node/open_log.rs"]),
+    ("log.kafka", &["node/config/", "node/open_log.rs", "node/cluster_topics.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 350;

@@ -9,42 +9,25 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::known_series::{Entry, FOREIGN, KnownSeries, UNSELECTED, is_numbered};
 use super::message::{Filtered, Introduced, Point, RawRecord, SenderIndex, SeriesIndex, ViewSet};
 use super::refusals::{self, uncovered_around};
 use super::selectors::SelectorLookup;
 use crate::compile::{FUTURE_MS, OperatorsPlan};
-use crate::model::labels::SeriesIdBuild;
-use crate::model::{Labels, LogTime, PartitionId, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
+use crate::model::{Labels, LogTime, PartitionId, Partitioner, SenderSeen, SeriesId, SpanReason, Tenant, Timestamp};
 use crate::wire::record::{Record, RecordBuffers, RecordSeries};
-
-/// No view selects the series.
-const UNSELECTED: SeriesIndex = SeriesIndex(u32::MAX);
 
 /// How often idle series are looked for, in log time.
 const SWEEP_MS: i64 = 60_000;
 
-struct Entry {
-    id: SeriesId,
-    series: SeriesIndex,
-    /// The plan its selectors were looked up in.
-    generation: u32,
-    last_seen: LogTime,
-}
-
 /// The state of one partition.
 pub struct Filter {
     partition: PartitionId,
-    /// How many partitions the log has.
-    partitions: u16,
+    /// Which series belong here.
+    partitioner: Partitioner,
     plan: Arc<OperatorsPlan>,
     lookup: SelectorLookup,
-    /// In the order in which series first came, which is the order in which senders go on sending them.
-    entries: Vec<Entry>,
-    by_id: HashMap<SeriesId, u32, SeriesIdBuild>,
-    /// Places in `entries` of evicted series.
-    free_entries: Vec<u32>,
-    /// Where the next series probably stands: behind the one before. Saves the look-up in a large map.
-    guess: usize,
+    known: KnownSeries,
     /// Numbers given back by evicted series.
     free: Vec<SeriesIndex>,
     next: u32,
@@ -60,17 +43,14 @@ pub struct Filter {
 
 impl Filter {
     /// `known` are the senders of the commit that is resumed, of all partitions.
-    pub fn new(partition: PartitionId, partitions: u16, known: &[SenderSeen]) -> Filter {
+    pub fn new(partition: PartitionId, partitioner: Partitioner, known: &[SenderSeen]) -> Filter {
         let mine = known.iter().filter(|seen| seen.partition == partition);
         Filter {
             partition,
-            partitions,
+            partitioner,
             plan: Arc::default(),
             lookup: SelectorLookup::default(),
-            entries: Vec::new(),
-            by_id: HashMap::default(),
-            free_entries: Vec::new(),
-            guess: 0,
+            known: KnownSeries::default(),
             free: Vec::new(),
             next: 0,
             senders: HashMap::new(),
@@ -130,7 +110,7 @@ impl Filter {
                 if sample.t <= ahead {
                     out.read.newest = out.read.newest.max(sample.t);
                 }
-                if index != UNSELECTED {
+                if is_numbered(index) {
                     out.points.push(Point { series: index, t: sample.t, v: sample.v });
                 }
             }
@@ -167,62 +147,52 @@ impl Filter {
     fn lookup_series(&mut self, tenant: &Tenant, series: &RecordSeries<'_, '_>, out: &mut Filtered) -> SeriesIndex {
         let generation = self.plan.generation;
         let log_time = self.log_time;
-        if let Some(entry) = self.find(series.id) {
+        if let Some(entry) = self.known.find(series.id) {
             entry.last_seen = log_time;
-            if entry.generation == generation {
-                return entry.series;
+            match entry.series {
+                FOREIGN => {
+                    self.skip(out);
+                    return UNSELECTED;
+                }
+                series if entry.generation == generation => return series,
+                _ => {}
             }
         }
-        // A series of another partition was put here by somebody else: its samples there and here have no order.
-        let labels = series.labels().ok().filter(|_| series.id.partition(self.partitions) == self.partition.0);
-        let Some(labels) = labels else {
+        let Ok(labels) = series.labels() else {
             self.skip(out);
             return UNSELECTED;
         };
+        // A series of another partition was put here by somebody else, or by a gateway with another log.partition_by: its
+        // samples there and here have no order.
+        if self.partitioner.partition(tenant, series.id, &labels) != self.partition.0 {
+            self.known.keep(Entry { id: series.id, series: FOREIGN, generation, last_seen: log_time });
+            self.skip(out);
+            return UNSELECTED;
+        }
         self.introduce(tenant, series.id, labels, out)
     }
 
-    /// Something cannot be used: whose samples it had cannot be known any more, so every view is uncovered.
+    /// Something cannot be used: whose samples it had cannot be known any more, so every view is uncovered, once a record.
     fn skip(&self, out: &mut Filtered) {
+        if out.read.skipped == 0 {
+            out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
+        }
         out.read.skipped += 1;
-        out.uncovers.extend(uncovered_around(&self.plan, None, SpanReason::Gap, self.log_time, self.log_time));
-    }
-
-    fn find(&mut self, id: SeriesId) -> Option<&mut Entry> {
-        let place = match self.entries.get(self.guess) {
-            Some(entry) if entry.id == id => self.guess,
-            _ => *self.by_id.get(&id)? as usize,
-        };
-        self.guess = place + 1;
-        self.entries.get_mut(place)
     }
 
     fn introduce(&mut self, tenant: &Tenant, id: SeriesId, labels: Labels, out: &mut Filtered) -> SeriesIndex {
         let selectors = self.lookup.of(&self.plan, tenant, &labels);
-        let known = self.find(id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
+        let known = self.known.find(id).map(|entry| entry.series).filter(|series| *series != UNSELECTED);
         let series = match (known, selectors.is_empty()) {
             (Some(series), _) => series,
             (None, true) => UNSELECTED,
             (None, false) => self.number(),
         };
-        self.keep(Entry { id, series, generation: self.plan.generation, last_seen: self.log_time });
+        self.known.keep(Entry { id, series, generation: self.plan.generation, last_seen: self.log_time });
         if series != UNSELECTED {
             out.introduced.push(Introduced { series, id, labels, selectors });
         }
         series
-    }
-
-    fn keep(&mut self, entry: Entry) {
-        if let Some(place) = self.by_id.get(&entry.id) {
-            self.entries[*place as usize] = entry;
-            return;
-        }
-        let place = self.free_entries.pop().unwrap_or(self.entries.len() as u32);
-        self.by_id.insert(entry.id, place);
-        match self.entries.get_mut(place as usize) {
-            Some(free) => *free = entry,
-            None => self.entries.push(entry),
-        }
     }
 
     fn number(&mut self) -> SeriesIndex {
@@ -236,30 +206,12 @@ impl Filter {
     fn sweep(&mut self, out: &mut Filtered) {
         self.swept = self.log_time;
         let horizon = self.log_time - (self.plan.reach_ms_max + self.plan.max_delay_ms_max + FUTURE_MS);
-        for (place, entry) in self.entries.iter_mut().enumerate() {
-            // An entry that was freed before holds no series' id, and is found in no map.
-            if entry.last_seen < horizon && self.by_id.remove(&entry.id).is_some() {
-                self.free_entries.push(place as u32);
-                if entry.series != UNSELECTED {
-                    out.evicted.push(entry.series);
-                }
-                entry.id = SeriesId::default();
-            }
-        }
+        self.known.forget(horizon, &mut out.evicted);
         self.free.extend(out.evicted.iter().rev());
-        if self.free_entries.len() > self.entries.len() / 4 * 3 {
-            self.shrink();
+        if self.known.is_sparse() {
+            self.known.shrink();
+            self.free.shrink_to_fit();
         }
-    }
-
-    /// Gives the memory of evicted series back: after churn, most of it. The order of the others stays.
-    fn shrink(&mut self) {
-        self.entries.retain(|entry| self.by_id.contains_key(&entry.id));
-        self.entries.shrink_to_fit();
-        self.by_id = self.entries.iter().zip(0..).map(|(entry, place)| (entry.id, place)).collect();
-        self.free_entries = Vec::new();
-        self.free.shrink_to_fit();
-        self.guess = 0;
     }
 }
 
@@ -268,8 +220,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::Sample;
+    use crate::compile::compile;
+    use crate::model::{PartitionBy, Sample};
+    use crate::plan::Catalog;
+    use crate::plan::spec::{ReadOptions, read_job};
     use crate::wire::record::encode_record;
+
+    fn hashed(partitions: u16) -> Partitioner {
+        Partitioner::new(PartitionBy::default(), partitions)
+    }
 
     fn filtered(filter: &mut Filter, log_time: i64, sender: &str, times: &[i64]) -> Filtered {
         let samples: Vec<Sample> = times.iter().map(|t| Sample { t: Timestamp(*t), v: 1.0 }).collect();
@@ -280,19 +239,19 @@ mod tests {
 
     #[test]
     fn memory_of_series_that_ended_is_given_back() {
-        let mut filter = Filter::new(PartitionId(0), 1, &[]);
+        let mut filter = Filter::new(PartitionId(0), hashed(1), &[]);
         let mut write = |seconds: i64, names: std::ops::Range<u32>| {
             let samples = vec![Sample { t: Timestamp(seconds * 1000), v: 1.0 }];
             let series: Vec<_> =
                 names.map(|n| (Labels::from_pairs([("__name__", n.to_string())]), samples.clone())).collect();
             let payload = Bytes::from(encode_record("", "s", &series));
             filter.record(&RawRecord { partition: PartitionId(0), log_time: Timestamp(seconds * 1000), payload });
-            (filter.entries.len(), filter.by_id.len(), filter.free_entries.len())
+            filter.known.sizes()
         };
         assert_eq!(write(0, 0..1000), (1000, 1000, 0));
         assert_eq!(write(10_000, 990..1010), (20, 20, 0), "those that are alive, old and new");
         assert_eq!(write(10_001, 1005..1015), (25, 25, 0), "and each is found again");
-        assert!(filter.entries.capacity() < 100 && filter.by_id.capacity() < 200);
+        assert!(filter.known.capacity() < 200);
     }
 
     #[test]
@@ -305,7 +264,7 @@ mod tests {
             log_time: Timestamp(2),
         };
         let elsewhere = SenderSeen { sender: "other".into(), partition: PartitionId(1), ..known.clone() };
-        let mut filter = Filter::new(PartitionId(0), 1, &[known, elsewhere]);
+        let mut filter = Filter::new(PartitionId(0), hashed(1), &[known, elsewhere]);
         let sighted =
             |filtered: Filtered| filtered.sender_seen.map(|seen| (seen.sender.to_string(), seen.first.0, seen.log_time.0));
         // What it wrote first was refused: it is named, and new with its first samples.
@@ -326,7 +285,7 @@ mod tests {
         let home = labels.series_id("").partition(2);
         let payload = Bytes::from(encode_record("", "s", &[(labels, vec![Sample { t: Timestamp(1), v: 1.0 }])]));
         let skipped = |partition: u16, payload: &Bytes| {
-            let mut filter = Filter::new(PartitionId(partition), 2, &[]);
+            let mut filter = Filter::new(PartitionId(partition), hashed(2), &[]);
             let payload = payload.clone();
             let read = filter.record(&RawRecord { partition: PartitionId(partition), log_time: Timestamp(5), payload }).read;
             (read.skipped, read.samples)
@@ -335,5 +294,30 @@ mod tests {
         assert_eq!(skipped(1 - home, &payload), (1, 1));
         assert_eq!(skipped(home, &Bytes::from_static(b"no record")), (1, 0));
         assert_eq!(skipped(home, &Bytes::new()), (0, 0), "a tick");
+    }
+
+    /// Put there by a gateway with another log.partition_by: each time it comes, whatever the views, and once a record.
+    #[test]
+    fn series_of_another_partition_by_are_skipped_and_uncover() {
+        let by = |names: &[&str]| Partitioner::new(PartitionBy::new(names.iter().copied()), 2);
+        let (hashed, by_job) = (by(&[]), by(&["job"]));
+        let labels = (0..100).map(|n| Labels::from_pairs([("__name__", "x".to_owned()), ("job", format!("{n}"))]));
+        let partition = |partitioner: &Partitioner, labels: &Labels| partitioner.partition("", labels.series_id(""), labels);
+        let (here, moved): (Vec<Labels>, Vec<Labels>) =
+            labels.filter(|labels| partition(&by_job, labels) == 0).partition(|labels| partition(&hashed, labels) == 0);
+        assert!(here.len() > 10 && moved.len() > 10);
+        let mut filter = Filter::new(PartitionId(0), hashed, &[]);
+        let job = r#"{ "name": "one", "rules": [{ "expr": "sum(count_over_time(x[1m]))", "step": "1m" }]}"#;
+        let job = read_job("one.json".as_ref(), job, &ReadOptions::default()).unwrap();
+        let plan = Arc::new(compile(&Catalog::new(&[job]), &OperatorsPlan::default()));
+        filter.views(&Arc::new(ViewSet { plan, starts: Vec::new(), ends: Vec::new() }));
+        for turn in 0..3 {
+            let samples = vec![Sample { t: Timestamp(turn), v: 1.0 }];
+            let series: Vec<_> = here.iter().chain(&moved).map(|labels| (labels.clone(), samples.clone())).collect();
+            let payload = Bytes::from(encode_record("", "s", &series));
+            let out = filter.record(&RawRecord { partition: PartitionId(0), log_time: Timestamp(turn), payload });
+            assert_eq!((out.points.len(), out.read.skipped as usize), (here.len(), moved.len()), "turn {turn}");
+            assert_eq!(out.uncovers.iter().filter(|one| one.reason == SpanReason::Gap).count(), 1);
+        }
     }
 }

@@ -17,6 +17,7 @@ mod combine_view;
 pub mod coverage;
 pub mod filter;
 mod gathered;
+mod known_series;
 pub mod members;
 pub mod message;
 pub mod newcomers;
@@ -28,6 +29,7 @@ pub mod rhythm;
 pub mod scope;
 pub mod selectors;
 pub mod series;
+mod stages;
 pub mod status;
 pub mod window;
 

@@ -3,7 +3,6 @@
 //! One caller feeds epochs; every worker gets every epoch, with the records of the partitions it owns (partition modulo
 //! workers). Outputs come back on one bounded channel, one per worker and epoch.
 
-use std::collections::BTreeMap;
 use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -14,14 +13,12 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{InputHandle, StreamVec};
 use timely::worker::Worker;
 
-use super::aggregate::{Aggregate, Route};
+use super::aggregate::Route;
 use super::combine::Combine;
-use super::filter::Filter;
-use super::message::{EpochOutput, Filtered, FoldInput, FoldOutput, Partitioned, RawRecord, ToCombine, Windowed};
-use super::partition::Partition;
+use super::message::{EpochOutput, FoldInput, FoldOutput, RawRecord, ToCombine};
 use super::progress::{Epoch, EpochStash};
-use super::window::Windows;
-use crate::model::{PartitionId, SenderSeen};
+use super::stages::{aggregate, filter, partials, partition, window};
+use crate::model::{PartitionId, Partitioner, SenderSeen};
 
 /// How many epochs may be on their way into a worker: enough to keep it busy, few enough to bound memory.
 const EPOCHS_QUEUED_MAX: usize = 4;
@@ -33,7 +30,8 @@ const IDLE: std::time::Duration = std::time::Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct DataflowOptions {
     pub threads: usize,
-    pub partitions: u16,
+    /// How many partitions the log has, and which series belong in which.
+    pub partitioner: Partitioner,
     /// Senders of the commit that is resumed.
     pub senders: Vec<SenderSeen>,
     pub new_senders_uncover: bool,
@@ -82,7 +80,7 @@ impl Dataflow<FoldOutput> {
 
 impl<O: Send + 'static> Dataflow<O> {
     fn of(options: DataflowOptions, build: Build<O>) -> Result<Dataflow<O>, String> {
-        let workers = options.threads.clamp(1, usize::from(options.partitions).max(1));
+        let workers = options.threads.clamp(1, usize::from(options.partitioner.partitions()).max(1));
         let (out, outputs) = bounded(workers * EPOCHS_QUEUED_MAX * 4);
         let (named, names) = bounded(workers);
         let (feeds, takes): (Vec<_>, Vec<_>) = (0..workers).map(|_| bounded(EPOCHS_QUEUED_MAX)).unzip();
@@ -189,9 +187,12 @@ fn run_worker<O>(
 
 fn build(worker: &mut Worker, input: &mut Input, out: Sender<EpochOutput>, options: &DataflowOptions) {
     let (own, workers) = (worker.index(), worker.peers());
-    let partitions: Vec<PartitionId> =
-        (0..options.partitions).map(PartitionId).filter(|partition| owner(*partition, workers) == own).collect();
-    let combine = Combine::new((own, workers), options.partitions, &options.senders, options.new_senders_uncover);
+    let partitions: Vec<PartitionId> = (0..options.partitioner.partitions())
+        .map(PartitionId)
+        .filter(|partition| owner(*partition, workers) == own)
+        .collect();
+    let combine =
+        Combine::new((own, workers), options.partitioner.partitions(), &options.senders, options.new_senders_uncover);
     worker.dataflow::<Epoch, _, _>(|scope| {
         let records = input.to_stream(scope);
         let filtered = filter(records, &partitions, options);
@@ -209,141 +210,6 @@ fn build_fold(worker: &mut Worker, input: &mut Input, out: Sender<FoldOutput>, o
         let partials = partials(window(partition(filtered)));
         give_closed(partials, own, out);
     });
-}
-
-/// Per partition one state, made when its first message comes.
-struct ByPartition<S>(BTreeMap<PartitionId, S>);
-
-impl<S> ByPartition<S> {
-    fn new() -> ByPartition<S> {
-        ByPartition(BTreeMap::new())
-    }
-    /// `fresh`: what was there is not of this one.
-    fn of(&mut self, partition: PartitionId, fresh: bool) -> &mut S
-    where
-        S: Default,
-    {
-        if fresh {
-            self.0.remove(&partition);
-        }
-        self.0.entry(partition).or_default()
-    }
-}
-
-fn filter<'s>(
-    records: StreamVec<'s, Epoch, FoldInput>,
-    partitions: &[PartitionId],
-    options: &DataflowOptions,
-) -> StreamVec<'s, Epoch, Filtered> {
-    let new = |partition: &PartitionId| (*partition, Filter::new(*partition, options.partitions, &options.senders));
-    let mut filters: BTreeMap<PartitionId, Filter> = partitions.iter().map(new).collect();
-    let count = options.partitions;
-    records.unary(Pipeline, "filter", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, inputs: &mut Vec<FoldInput>| {
-                let mut session = output.session(&time);
-                for input in inputs.drain(..) {
-                    match &input {
-                        FoldInput::Begin { partition, set, senders } => {
-                            let filter = Filter::new(*partition, count, senders);
-                            let filter = filters.entry(*partition).insert_entry(filter).into_mut();
-                            session.give(Filtered { fresh: true, ..filter.views(set) });
-                        }
-                        FoldInput::ViewsOf { partition, set } => {
-                            if let Some(filter) = filters.get_mut(partition) {
-                                session.give(filter.views(set));
-                            }
-                        }
-                        FoldInput::End { partition } => {
-                            filters.remove(partition);
-                            session.give(Filtered { partition: *partition, fresh: true, ..Filtered::default() });
-                        }
-                        FoldInput::Views(set) => filters.values_mut().for_each(|filter| session.give(filter.views(set))),
-                        FoldInput::Record(record) => {
-                            if let Some(filter) = filters.get_mut(&record.partition) {
-                                session.give(filter.record(record));
-                            }
-                        }
-                        FoldInput::Lost { partition, from, to } => {
-                            if let Some(filter) = filters.get_mut(partition) {
-                                session.give(filter.lost(*from, *to));
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    })
-}
-
-fn partition<'s>(filtered: StreamVec<'s, Epoch, Filtered>) -> StreamVec<'s, Epoch, Partitioned> {
-    let mut states = ByPartition::<Partition>::new();
-    filtered.unary(Pipeline, "partition", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Filtered>| {
-                let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
-            });
-        }
-    })
-}
-
-fn window<'s>(partitioned: StreamVec<'s, Epoch, Partitioned>) -> StreamVec<'s, Epoch, Windowed> {
-    let mut states = ByPartition::<Windows>::new();
-    partitioned.unary(Pipeline, "window", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Partitioned>| {
-                let mut session = output.session(&time);
-                records.drain(..).for_each(|record| session.give(states.of(record.partition, record.fresh).record(record)));
-            });
-        }
-    })
-}
-
-fn aggregate<'s>(
-    windowed: StreamVec<'s, Epoch, Windowed>,
-    own: u64,
-    workers: u64,
-) -> StreamVec<'s, Epoch, (Route, ToCombine)> {
-    let mut states = ByPartition::<Aggregate>::new();
-    let mut marked: BTreeMap<PartitionId, crate::model::LogTime> = BTreeMap::new();
-    windowed.unary(Pipeline, "aggregate", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Windowed>| {
-                let mut session = output.session(&time);
-                for record in records.drain(..) {
-                    let (partition, log_time) = (record.partition, record.log_time);
-                    states.of(partition, record.fresh).record(record, own, workers, &mut |route, message| {
-                        session.give((route, message));
-                    });
-                    if marked.insert(partition, log_time) != Some(log_time) {
-                        let mark = ToCombine::Mark { partition, log_time };
-                        (0..workers).for_each(|worker| session.give((Route::Worker(worker), mark.clone())));
-                    }
-                }
-            });
-        }
-    })
-}
-
-/// As aggregate, for another process to combine: whose partition's each message is, and no routes.
-fn partials<'s>(windowed: StreamVec<'s, Epoch, Windowed>) -> StreamVec<'s, Epoch, (PartitionId, ToCombine)> {
-    let mut states = ByPartition::<Aggregate>::new();
-    windowed.unary(Pipeline, "aggregate", move |_, _| {
-        move |input, output| {
-            input.for_each(|time, records: &mut Vec<Windowed>| {
-                let mut session = output.session(&time);
-                for record in records.drain(..) {
-                    let partition = record.partition;
-                    states.of(partition, record.fresh).record(record, 0, 1, &mut |_, message| {
-                        if !matches!(message, ToCombine::Views(_)) {
-                            session.give((partition, message));
-                        }
-                    });
-                }
-            });
-        }
-    })
 }
 
 fn give_closed(messages: StreamVec<'_, Epoch, (PartitionId, ToCombine)>, worker: usize, out: Sender<FoldOutput>) {

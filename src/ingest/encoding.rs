@@ -12,6 +12,7 @@ use super::limits::{RefusalReason, RefusedLabels, check_labels};
 use super::records::{Content, Encoded, Records, Split};
 use super::senders::NotAdmitted;
 use super::series_cache::{Fresh, Known, LabelsKey, SeriesCache};
+use crate::model::labels::push_prefixed;
 use crate::model::{Labels, Sample};
 use crate::wire::record::{SymbolId, SymbolTable, TableFull};
 use crate::wire::remote_write_v1::{self, LabelBlock};
@@ -169,6 +170,19 @@ impl<'g> Encoding<'g> {
         Ok(())
     }
 
+    /// Takes a sample whose labels are read, as they were sent.
+    pub(super) fn sample(&mut self, labels: Vec<(&str, &str)>, sample: Sample) -> Result<(), TableFull> {
+        self.buffer.clear();
+        for (name, value) in &labels {
+            push_prefixed(&mut self.buffer, name.as_bytes());
+            push_prefixed(&mut self.buffer, value.as_bytes());
+        }
+        // Another bit apart from the keys of 1.0 and 2.0.
+        let key = LabelsKey { hash: xxh3_128(&self.buffer) ^ self.seed ^ 2, bytes: self.buffer.len() as u32 };
+        let (samples, histograms) = (&[sample], Histograms::NONE);
+        self.take(key, || Ok(labels), Content { samples, start_timestamps: None, histograms, exemplars: 0 })
+    }
+
     fn look_at<'a>(&self, labels: Result<Vec<(&'a str, &'a str)>, RefusedLabels<'a>>) -> Result<Fresh, TableFull> {
         let options = &self.gateway.options;
         let sender = labels.as_ref().map_or(Ok(SymbolId::EMPTY), |labels| self.sender(labels))?;
@@ -186,7 +200,7 @@ impl<'g> Encoding<'g> {
 
     fn series(&self, labels: &Labels, sender: SymbolId) -> Result<Fresh, TableFull> {
         let id = labels.series_id(&self.origin.tenant);
-        let partition = id.partition(self.gateway.log.partitions());
+        let partition = self.gateway.partitioner.partition(&self.origin.tenant, id, labels);
         Ok(Fresh::Series { sender, id, partition, labels: self.symbols.intern_labels(labels)? })
     }
 

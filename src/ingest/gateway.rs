@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
@@ -17,12 +16,14 @@ pub use super::counters::Counters;
 use super::encoding::{EncodeError, Encoding};
 use super::limits::{RefusalReason, SeriesLimits};
 use super::records::{Encoded, Split};
+pub use super::senders::NAME_BYTES_MAX;
 use super::senders::{NotAdmitted, Senders};
 use super::series_cache::SeriesCache;
 use super::writers::Writers;
 use crate::log::{AppendError, Log, NewRecord};
-use crate::model::{Clock, Labels, PartitionId, Sample, Tenant, Timestamp};
-use crate::wire::record::{Interner, RecordWriter, RefusedSeries, SymbolTable};
+use crate::model::{Clock, Labels, Partitioner, Sample, Tenant, Timestamp};
+pub use crate::wire::Protocol;
+use crate::wire::record::{Interner, SymbolTable};
 use crate::wire::{Problem, WireError, snappy};
 
 /// How long a failed append speaks of the log: without writes nobody would see that it is well again.
@@ -64,21 +65,23 @@ impl Default for GatewayOptions {
 /// Turns requests into records and has them appended.
 pub struct Gateway {
     pub(super) log: Arc<dyn Log>,
-    clock: Arc<dyn Clock>,
+    /// The log's.
+    pub(super) partitioner: Partitioner,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) options: GatewayOptions,
     /// Read once per request, written when one brought new series.
     pub(super) cache: RwLock<SeriesCache>,
-    interner: Interner,
+    pub(super) interner: Interner,
     /// Record writers, between requests.
     pub(super) writers: Writers,
     /// Memory of bodies, between requests.
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     /// Memory of bodies, in flight.
     pub(super) bodies: Arc<BodyBudget>,
-    senders: Senders,
+    pub(super) senders: Senders,
     /// When and why the last append failed, if it did.
     failing: parking_lot::Mutex<Option<(Timestamp, String)>>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 /// Who sent a request.
@@ -88,13 +91,6 @@ pub struct Origin {
     pub sender: SmolStr,
     /// Whether `sender` came from a header; else `sender_labels` of the request go first.
     pub named: bool,
-}
-
-/// Which remote write a body is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    V1,
-    V2,
 }
 
 /// What became of a request that could be read.
@@ -120,7 +116,7 @@ pub enum WriteError {
 
 impl WriteError {
     /// Why the sender will not come again with what it sent, if so.
-    fn lost(&self) -> Option<RefusalReason> {
+    pub(super) fn lost(&self) -> Option<RefusalReason> {
         match self {
             WriteError::Malformed(_) => Some(RefusalReason::BodyMalformed),
             WriteError::NotAdmitted(NotAdmitted::TooLong { .. }) => Some(RefusalReason::OriginTooLong),
@@ -133,6 +129,7 @@ impl WriteError {
 impl Gateway {
     pub fn new(log: Arc<dyn Log>, clock: Arc<dyn Clock>, options: GatewayOptions) -> Gateway {
         Gateway {
+            partitioner: log.partitioner(),
             log,
             clock,
             senders: Senders::new(options.senders_max, options.senders.as_deref()),
@@ -232,12 +229,17 @@ impl Gateway {
             }
             encoding.finish()
         })?;
+        self.remember(origin, &senders);
+        Ok((records, written))
+    }
+
+    /// Remembers who wrote what was encoded.
+    pub(super) fn remember(&self, origin: &Origin, senders: &[Origin]) {
         let now = self.clock.now();
         if self.is_labelled(origin) && !senders.is_empty() {
             self.senders.remember_address(origin, now);
         }
         senders.iter().for_each(|sender| self.senders.remember(sender, now));
-        Ok((records, written))
     }
 
     /// Whether the sender of a request is named by its series' labels.
@@ -252,7 +254,10 @@ impl Gateway {
 
     /// Runs an encoding with the symbol table in use and large records; again with small records when one became too large,
     /// and with an empty table when it was full: at most three times.
-    fn with_table<T>(&self, encode: impl Fn(&SymbolTable, Split) -> Result<T, EncodeError>) -> Result<T, WriteError> {
+    pub(super) fn with_table<T>(
+        &self,
+        encode: impl Fn(&SymbolTable, Split) -> Result<T, EncodeError>,
+    ) -> Result<T, WriteError> {
         let bytes_max = self.log.record_bytes_max();
         let (mut table, mut split, mut is_new) = (self.interner.table(), Split::half(bytes_max), false);
         let error = loop {
@@ -273,7 +278,7 @@ impl Gateway {
         })
     }
 
-    async fn append(&self, records: Vec<NewRecord>) -> Result<(), AppendError> {
+    pub(super) async fn append(&self, records: Vec<NewRecord>) -> Result<(), AppendError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -286,21 +291,6 @@ impl Gateway {
     pub fn failing(&self) -> Option<String> {
         let (at, why) = self.failing.lock().clone()?;
         (self.clock.now() - at < FAILING_MS).then_some(why)
-    }
-
-    /// A body of a known sender that was not read may have held anything: its tenant's views are uncovered around now.
-    pub async fn note_unreadable(&self, origin: &Origin, reason: RefusalReason) {
-        if self.senders.is_unreadable_due(origin, self.is_labelled(origin), self.clock.now()) {
-            let table = self.interner.table();
-            let mut writer = RecordWriter::new();
-            writer.begin(&origin.tenant, &origin.sender);
-            writer.refusal(&RefusedSeries { reason: reason.slug(), ..RefusedSeries::default() });
-            let Ok(payload) = writer.finish(&table).map(Bytes::from) else { return };
-            let record = NewRecord { partition: PartitionId(0), payload, newest: None };
-            if let Err(error) = self.append(vec![record]).await {
-                tracing::error!(sender = %origin.sender, %error, "cannot note an unreadable body in the log");
-            }
-        }
     }
 }
 

@@ -82,6 +82,7 @@ refusal_reasons! {
     BodiesFull: "bodies-full", "the bodies in flight take limits.bodies_bytes_max", false;
     TooManySenders: "too-many-senders", "more new senders write than limits.senders_max", false;
     TenantMalformed: "tenant-malformed", "the header X-Scope-OrgID is not printable ASCII", false;
+    RecordsGone: "records-gone", "records of an imported topic were deleted before they were read", true;
     OriginTooLong: "origin-too-long", "the name of the tenant or of the sender is longer than 256 bytes", true;
 }
 

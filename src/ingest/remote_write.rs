@@ -167,16 +167,14 @@ fn protocol(headers: &HeaderMap) -> Result<Protocol, Refused> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let encoding = text(header::CONTENT_ENCODING).unwrap_or_else(|| "snappy".to_owned());
     let content_type = text(header::CONTENT_TYPE).unwrap_or_else(|| "application/x-protobuf".to_owned());
-    let mut parts = content_type.split(';').map(str::trim);
-    if !parts.next().unwrap_or_default().eq_ignore_ascii_case("application/x-protobuf") {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/x-protobuf") {
         let message = format!("content-type: {content_type:?} is not application/x-protobuf");
         return Err(unsupported(RefusalReason::ContentType, message));
     }
-    let proto = parts.find_map(|part| part.strip_prefix("proto=")).unwrap_or("prometheus.WriteRequest");
-    let protocol = match proto.trim_matches('"') {
-        "prometheus.WriteRequest" => Protocol::V1,
-        "io.prometheus.write.v2.Request" => Protocol::V2,
-        other => {
+    let protocol = match Protocol::of_content_type(&content_type) {
+        Ok(named) => named.unwrap_or(Protocol::V1),
+        Err(other) => {
             let message = format!(
                 "content-type: proto={other} is neither prometheus.WriteRequest (1.0) nor io.prometheus.write.v2.Request (2.0)"
             );

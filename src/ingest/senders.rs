@@ -16,7 +16,7 @@ use super::gateway::Origin;
 use crate::model::{Tenant, Timestamp};
 
 /// Bytes of a tenant's name, and of a sender's.
-pub(super) const NAME_BYTES_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = 256;
 
 /// A sender's unreadable bodies uncover its tenant's views at most this often.
 const UNREADABLE_PAUSE_MS: i64 = 60_000;
@@ -116,6 +116,19 @@ impl Senders {
         if addresses.seen.contains_key(&name(origin)) || addresses.has_room(now) {
             addresses.remember(name(origin), now);
         }
+    }
+
+    /// Whether a body of this origin may be missed when it cannot be read: those of strangers are not, unless they may have
+    /// written elsewhere. `labelled` says that labels would have named the sender.
+    pub fn is_known(&self, origin: &Origin, labelled: bool) -> bool {
+        if self.strangers.is_some() {
+            return has_names_that_fit(origin);
+        }
+        if !labelled {
+            return self.senders.lock().seen.contains_key(&name(origin));
+        }
+        let is_address = self.addresses.lock().seen.contains_key(&name(origin));
+        is_address || self.senders.lock().has_silent(&origin.tenant)
     }
 
     /// Whether an unreadable body is to be noted now: those of strangers are not, unless they may have written elsewhere.
@@ -261,6 +274,7 @@ mod tests {
         assert_eq!([due("a", 60_004), due("a", 60_005), due("a", 60_006)], [false, true, false]);
         senders.check(&origin("", "b"), Timestamp(5)).unwrap();
         assert!(!due("b", 5), "it may write, but has not");
+        assert_eq!(["a", "old", "b"].map(|sender| senders.is_known(&origin("", sender), false)), [true, true, false]);
     }
 
     #[test]
@@ -268,6 +282,7 @@ mod tests {
         let senders = Senders::new(2, Some(&[("".into(), "old".into())]));
         let due = |tenant, address, t| senders.is_unreadable_due(&origin(tenant, address), true, Timestamp(t));
         assert_eq!([due("", "1.1.1.1", 5), due("", "2.2.2.2", 6)], [true, false], "old may be behind either");
+        assert_eq!(["", "t"].map(|tenant| senders.is_known(&origin(tenant, "1.1.1.1"), true)), [true, false]);
         assert!(!due("t", "1.1.1.1", 5), "no sender of this tenant is known");
         senders.remember(&origin("", "old"), Timestamp(10));
         senders.remember_address(&origin("", "1.1.1.1"), Timestamp(10));
@@ -286,7 +301,9 @@ mod tests {
         assert_eq!([due("", "b", false, 60_005), due("", "a", false, 60_006)], [true, false]);
         senders.remember(&origin("", "a"), Timestamp(60_010));
         assert_eq!([due("", "a", false, 60_011), due("", "a", false, 60_012)], [true, false], "known here now");
-        assert!(!due("", &"x".repeat(NAME_BYTES_MAX + 1), false, 200_000), "it may write nowhere");
+        let too_long = "x".repeat(NAME_BYTES_MAX + 1);
+        assert!(!due("", &too_long, false, 200_000), "it may write nowhere");
+        assert_eq!(["a", &too_long].map(|sender| senders.is_known(&origin("", sender), false)), [true, false]);
         // Beyond the bound each is noted, and none remembered.
         assert_eq!(["", "t", "u", "u"].map(|tenant| due(tenant, "c", false, 300_000)), [true; 4]);
         assert_eq!(["", "t"].map(|tenant| due(tenant, "c", false, 300_001)), [false; 2]);

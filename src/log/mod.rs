@@ -14,11 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::model::{LogTime, Offset, PartitionId, Position, Timestamp};
+use crate::model::{LogTime, Offset, PartitionBy, PartitionId, Partitioner, Position, Timestamp};
 
 pub use embedded::{EmbeddedLog, EmbeddedOptions, OpenError};
 pub use error::{AppendError, ReadError};
-pub use kafka::{KafkaLog, KafkaOptions};
+pub use kafka::{ImportBatch, ImportLag, ImportReader, ImportRecord, KafkaLog, KafkaOptions};
 
 /// Told after each successful append how long it took, from the call to the answer, on a thread of the log: it has to be
 /// quick.
@@ -39,6 +39,14 @@ pub type AppendObserver = std::sync::Arc<dyn Fn(Duration) + Send + Sync>;
 pub trait Log: Send + Sync {
     /// How many partitions there are; fixed when the log was made.
     fn partitions(&self) -> u16;
+
+    /// The labels whose values decide in which partition a series belongs; fixed when the log was made.
+    fn partition_by(&self) -> PartitionBy;
+
+    /// In which partition a series belongs.
+    fn partitioner(&self) -> Partitioner {
+        Partitioner::new(self.partition_by(), self.partitions())
+    }
 
     /// 16 bytes that tell this log from every other: positions mean something only together with them.
     fn incarnation(&self) -> u128;

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use tokio::sync::{oneshot, watch};
 
 use super::{AppendError, Extent, LogRecord, ReadError};
-use crate::model::{LogTime, Offset, PartitionId, Position};
+use crate::model::{LogTime, Offset, PartitionId, Partitioner, Position};
 
 /// The answer to one record handed over: its offset, once it is durable.
 pub type Written = oneshot::Receiver<Result<Offset, AppendError>>;
@@ -31,6 +31,12 @@ pub trait Topic: Send + Sync {
     /// # Errors
     /// When it cannot be made.
     fn reader(&self) -> Result<Box<dyn PartitionsRead>, ReadError>;
+}
+
+/// The log of samples, as a topic.
+pub trait Samples: Topic {
+    /// In which partition a series belongs.
+    fn partitioner(&self) -> Partitioner;
 }
 
 /// A topic between our own processes.

@@ -83,6 +83,15 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
+/// An instant in RFC 3339 as machines write it, with `T`, seconds and an offset; what is finer than a millisecond is cut
+/// off.
+pub fn parse_rfc_3339(text: &str) -> Option<Timestamp> {
+    const SEPARATORS: [(usize, u8); 5] = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    let is_whole = SEPARATORS.iter().all(|(at, separator)| text.as_bytes().get(*at) == Some(separator));
+    let instant: jiff::Timestamp = text.parse().ok().filter(|_| is_whole)?;
+    Some(Timestamp(instant.as_millisecond()))
+}
+
 /// A distance as Prometheus' API takes it, in milliseconds: seconds, perhaps with a fraction, or a duration.
 ///
 /// # Errors

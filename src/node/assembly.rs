@@ -131,9 +131,11 @@ impl Node {
         }
     }
 
-    /// Stops everything in order: tasks, the stream, the sinks, then store and log. Blocks, on a thread of a tokio runtime.
+    /// Stops everything in order: tasks, imports, the stream, the sinks, then store and log. Blocks, on a thread of a tokio
+    /// runtime.
     pub fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.ingest.iter().for_each(|ingest| ingest.imports.stop());
         self.streaming.iter().for_each(StreamPart::stop);
         self.queries.iter().for_each(Queries::stop_sinks);
         if let Some(Err(error)) = self.queries.as_ref().map(|queries| queries.store.sync()) {

@@ -28,7 +28,7 @@ struct Cluster<'c> {
 impl Cluster<'_> {
     fn of(config: &Config) -> Result<Cluster<'_>, String> {
         let kafka = config.log.kafka.as_ref().ok_or("log.kafka is missing: a cluster is joined by Kafka")?;
-        let (names, connection) = (ClusterNames::of(kafka), kafka_options(kafka)?);
+        let (names, connection) = (ClusterNames::of(kafka), kafka_options(config, kafka)?);
         Ok(Cluster { kafka, names, connection })
     }
 

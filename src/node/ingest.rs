@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::config::Config;
+use super::imports::Imports;
 use super::open_log::open_log;
 use super::scrape::ScrapeCounters;
 use crate::ingest::gateway::{Gateway, GatewayOptions};
@@ -26,6 +27,7 @@ pub struct Ingest {
     pub log: Arc<dyn Log>,
     pub gateway: Arc<Gateway>,
     pub receiver: Receiver,
+    pub imports: Imports,
     pub append_duration: Histogram,
     pub scrape_counters: Arc<ScrapeCounters>,
     pub(super) scraper: tokio::sync::Mutex<Option<Scraper>>,
@@ -46,6 +48,7 @@ impl Ingest {
         let gateway = gateway(config, &log, clock, store);
         Ok(Ingest {
             receiver: receiver(config, &gateway),
+            imports: Imports::start(config, &gateway)?,
             log,
             gateway,
             append_duration,

@@ -73,7 +73,7 @@ impl Lane {
     ) -> Result<Lane, String> {
         let begins = if let ReadFrom::LogTime(log_time) = from { log_time } else { Timestamp::MIN };
         let reader = log.reader(from).map_err(|error| error.to_string())?;
-        let options = DataflowOptions { threads, partitions: log.partitions(), senders, new_senders_uncover };
+        let options = DataflowOptions { threads, partitioner: log.partitioner(), senders, new_senders_uncover };
         Ok(Lane {
             dataflow: Dataflow::start(options)?,
             reader,

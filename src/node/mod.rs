@@ -10,6 +10,7 @@ pub mod config;
 mod fold_progress;
 pub mod following;
 pub mod http;
+pub mod imports;
 pub mod in_force;
 pub mod ingest;
 pub mod job_sets;

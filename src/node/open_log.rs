@@ -10,9 +10,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::cluster::ClusterNames;
 use super::config::{ByteSize, Config, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, LogTimeSource};
 use crate::log::kafka::{Compression, Mechanism, Sasl, Tls};
-use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, KafkaLog, KafkaOptions, Log};
-use crate::model::Clock;
+use crate::log::{self, AppendObserver, EmbeddedLog, EmbeddedOptions, ImportReader, KafkaLog, KafkaOptions, Log};
 use crate::model::time::format_duration;
+use crate::model::{Clock, PartitionBy};
 
 /// Opens the log. `known` is the one that the store has positions of.
 ///
@@ -29,12 +29,25 @@ pub fn open_log(
     match &config.log.kafka {
         Some(kafka) => {
             let options =
-                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..kafka_options(kafka)? };
+                KafkaOptions { known_incarnation: known, append_observer: Some(observer), ..kafka_options(config, kafka)? };
             let log = KafkaLog::open(options).map_err(|error| error.to_string())?;
             Ok(Arc::new(log))
         }
         None => open_embedded(config, clock, observer),
     }
+}
+
+/// Joins the group of those that import what others write, if there are topics of such. Gives what reads them, and how many
+/// bytes may wait to be appended.
+///
+/// # Errors
+/// Why there can be no client.
+pub fn join_imports(config: &Config) -> Result<Option<(ImportReader, u64)>, String> {
+    let Some(kafka) = config.log.kafka.as_ref().filter(|kafka| !kafka.import_topics.is_empty()) else { return Ok(None) };
+    let topics = kafka.import_topics.iter().map(|topic| topic.topic.clone()).collect();
+    let group = format!("{}.import", kafka.topic_prefix);
+    let reader = ImportReader::join(&kafka_options(config, kafka)?, &group, topics).map_err(|error| error.to_string())?;
+    Ok(Some((reader, kafka.queue_bytes_max.0)))
 }
 
 /// What ends how far back a log reaches. Displayed as a sentence.
@@ -96,6 +109,7 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserv
     let embedded = &config.log.embedded;
     let options = EmbeddedOptions {
         partitions: embedded.partitions,
+        partition_by: partition_by(config),
         retention_ms: embedded.retention.0,
         retention_bytes: embedded.retention_bytes.0,
         log_time: match config.log.log_time {
@@ -109,11 +123,15 @@ fn open_embedded(config: &Config, clock: &Arc<dyn Clock>, observer: AppendObserv
     Ok(Arc::new(log))
 }
 
+fn partition_by(config: &Config) -> PartitionBy {
+    PartitionBy::new(config.log.partition_by.iter().map(String::as_str))
+}
+
 /// What a client of Kafka is opened with.
 ///
 /// # Errors
 /// When the password cannot be read.
-pub fn kafka_options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
+pub fn kafka_options(config: &Config, kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
     let tls = kafka.tls.as_ref().map(|tls| Tls {
         ca_file: tls.ca_file.clone(),
         certificate_file: tls.certificate_file.clone(),
@@ -121,6 +139,7 @@ pub fn kafka_options(kafka: &KafkaLogConfig) -> Result<KafkaOptions, String> {
     });
     Ok(KafkaOptions {
         partitions: kafka.partitions,
+        partition_by: partition_by(config),
         replication: kafka.replication,
         retention_ms: kafka.retention.0,
         compression: match kafka.compression {

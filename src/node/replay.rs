@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::begin::{Begin, view_start};
 use crate::compile::{OperatorsPlan, compile};
 use crate::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, RawRecord, ViewSet};
-use crate::model::{Commit, Labels, PartitionId, Sample, Timestamp};
+use crate::model::{Commit, Labels, PartitionBy, PartitionId, Partitioner, Sample, Timestamp};
 use crate::plan::Catalog;
 use crate::store::{Durability, Store};
 use crate::wire::record::encode_record;
@@ -38,7 +38,8 @@ pub fn replay(catalog: &Catalog, series: &[(Labels, Vec<Sample>)], store: &Store
     let mut inputs = vec![FoldInput::Views(Arc::new(ViewSet { plan, starts, ends: Vec::new() }))];
     inputs.extend(by_time.into_iter().map(|(t, series)| record(t, Bytes::from(encode_record("", "test", &series)))));
     inputs.push(record(end, Bytes::new()));
-    let options = DataflowOptions { threads: 1, partitions: 1, senders: Vec::new(), new_senders_uncover: false };
+    let partitioner = Partitioner::new(PartitionBy::default(), 1);
+    let options = DataflowOptions { threads: 1, partitioner, senders: Vec::new(), new_senders_uncover: false };
     let mut dataflow = Dataflow::start(options)?;
     dataflow.feed(EpochBatch { inputs })?;
     let output = dataflow.outputs().recv().map_err(|_| "the dataflow has stopped".to_owned())?;

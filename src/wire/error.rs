@@ -67,6 +67,14 @@ pub enum Problem {
     TooMany { what: &'static str, max: usize },
     #[error("field {field} belongs to a {belongs_to} message; the Content-Type does not say what the body is")]
     OtherProtocol { field: u32, belongs_to: &'static str },
+    #[error("no field of remote write is in it")]
+    NoRemoteWrite,
+    #[error("the content type names {proto:?}, which is no remote write")]
+    ProtoUnknown { proto: String },
+    #[error("the message is empty")]
+    Empty,
+    #[error("not a sample in JSON: {0}")]
+    Json(String),
     #[error("the first symbol is not the empty string")]
     FirstSymbolNotEmpty,
     #[error("{count} label references, but they come in pairs of name and value")]

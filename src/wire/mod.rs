@@ -1,4 +1,4 @@
-//! Bytes and the model: remote write 1.0 and 2.0, snappy, and the records of our own log.
+//! Bytes and the model: remote write 1.0 and 2.0, snappy, samples as JSON, and the records of our own log.
 //!
 //! The only door to prost and snap. What runs per sample is decoded by hand: borrowed, without a copy, bounded everywhere,
 //! and never panicking whatever the bytes. The generated code in [`proto`] says the same things slowly; it is the oracle
@@ -11,6 +11,8 @@ pub mod cluster;
 mod encode;
 mod error;
 mod histograms;
+pub mod json_sample;
+mod protocol;
 mod reader;
 pub mod record;
 pub mod remote_write_v1;
@@ -19,6 +21,8 @@ pub mod snappy;
 
 pub use error::{Problem, WireError};
 pub use histograms::Histograms;
+pub use json_sample::JsonSample;
+pub use protocol::Protocol;
 pub use snappy::{Compressor, decompress};
 
 /// The most samples one series of a request or record may hold: 16 MiB when decoded.

@@ -2,6 +2,8 @@
 //!
 //! Sees: what the log keeps of a request. Cannot see: status codes and headers; those tests are of the process.
 
+mod import;
+
 use std::sync::Arc;
 use std::time::Duration;
 

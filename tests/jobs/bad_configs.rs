@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use prefold::node::config::{
-    ByteSize, Clients, Edge, HeaderSource, HeaderText, KafkaCompression, KafkaMechanism, LogTimeSource, Millis, NewSenders,
-    Trust, UpstreamKind, check_config, read_config,
+    ByteSize, Clients, Edge, HeaderSource, HeaderText, LogTimeSource, Millis, NewSenders, Trust, UpstreamKind, check_config,
+    read_config,
 };
 use prefold::sink::{From, Protocol, Uncovered};
 
 use super::check_problems;
 
 #[track_caller]
-fn check(text: &str, expected: &[&str]) {
+pub fn check(text: &str, expected: &[&str]) {
     let checked = check_config(Path::new("f"), text);
     check_problems(&checked.problems, expected, text);
     assert_eq!(checked.config.is_none(), !expected.is_empty());
@@ -46,6 +46,7 @@ upstream:
   headers: { Authorization: Bearer x }
 log:
   embedded: { partitions: 8, retention: 1d, retention_bytes: 1TiB }
+  partition_by: [job, instance]
   log_time: samples
 ingest:
   sender_header: X-S
@@ -85,96 +86,6 @@ web: { enable_lifecycle: true }
     assert_eq!([l.query_samples_max, l.query_series_max, l.query_steps_max, l.query_concurrency_max], [4, 5, 6, 7]);
     assert_eq!((l.query_timeout, l.http_connections_max, l.header_read_timeout), (Millis(8000), 9, Millis(1000)));
     assert!(config.web.enable_lifecycle && l.edge_values_max == 10);
-}
-
-#[test]
-fn every_key_of_a_log_in_kafka_is_read() {
-    let text = r"
-log:
-  kafka:
-    brokers: [a:1, '[::1]:2']
-    topic_prefix: p
-    partitions: 3
-    replication: 2
-    retention: 1d
-    compression: lz4
-    linger: 1ms
-    batch_bytes: 64KiB
-    queue_bytes_max: 1MiB
-    delivery_timeout: 9s
-    cluster_prefix: c
-    partials_partitions: 5
-    session_timeout: 6s
-    results_retention: 400d
-    replica: q-1
-    tls: { ca_file: ca, certificate_file: c, key_file: k }
-    sasl: { mechanism: scram-sha-512, username: u, password_env: P }
-";
-    let config = read_config(Path::new("f"), text).unwrap();
-    assert_eq!(config.log.retention_ms(), 86_400_000);
-    let kafka = config.log.kafka.unwrap();
-    assert_eq!((kafka.brokers, kafka.topic_prefix.as_str()), (vec!["a:1".into(), "[::1]:2".into()], "p"));
-    assert_eq!((kafka.partitions, kafka.replication, kafka.compression), (3, Some(2), KafkaCompression::Lz4));
-    assert_eq!((kafka.linger, kafka.delivery_timeout), (Millis(1), Millis(9000)));
-    assert_eq!((kafka.batch_bytes, kafka.queue_bytes_max), (ByteSize(64 << 10), ByteSize(1 << 20)));
-    assert_eq!((kafka.cluster_prefix.as_deref(), kafka.replica.as_deref()), (Some("c"), Some("q-1")));
-    assert_eq!((kafka.partials_partitions, kafka.session_timeout), (5, Millis(6000)));
-    assert_eq!(kafka.results_retention, Millis(400 * 86_400_000));
-    let tls = kafka.tls.unwrap();
-    let files = [tls.ca_file, tls.certificate_file, tls.key_file];
-    assert_eq!(files, ["ca", "c", "k"].map(|file| Some(file.into())));
-    let sasl = kafka.sasl.unwrap();
-    assert_eq!((sasl.mechanism, sasl.username.as_str()), (KafkaMechanism::ScramSha512, "u"));
-    assert_eq!((sasl.password_env.as_deref(), sasl.password_file), (Some("P"), None));
-}
-
-#[test]
-fn problems_of_a_log_in_kafka_name_their_place() {
-    check(
-        "log:\n  kafka: { brokers: [a] }",
-        &["2:22: log.kafka.brokers[0]: \"a\" is not the address of a broker; write it like 127.0.0.1:9092"],
-    );
-    check(
-        "log:\n  embedded: {}\n  log_time: samples\n  kafka:\n    brokers: [a:1]\n    topic_prefix: a/b\n    linger: 2s",
-        &[
-            "2:13: log.embedded: there is one log: log.embedded or log.kafka; leave one of them out",
-            "3:13: log.log_time: in Kafka the brokers give the time; leave it out, or use log.embedded",
-            "6:19: log.kafka.topic_prefix: \"a/b\" cannot begin a topic's name; use letters",
-            "7:13: log.kafka.linger: must be between 0s and 1s, not 2s",
-        ],
-    );
-    check(
-        "log: { kafka: { brokers: [], tls: { key_file: k }, sasl: { mechanism: plain, username: u } } }",
-        &[
-            "1:26: log.kafka.brokers: names no broker; write it like [127.0.0.1:9092]",
-            "1:35: log.kafka.tls: certificate_file and key_file belong together; set both or neither",
-            "1:58: log.kafka.sasl: the password is in a file or in an environment variable; set password_file",
-        ],
-    );
-    check(
-        "log: { kafka: { brokers: [a:1], compression: gzip, sasl: { mechanism: gssapi, username: u, password: p } } }",
-        &[
-            "1:46: log.kafka.compression: must be one of none, lz4, zstd, not \"gzip\"",
-            "1:58: log.kafka.sasl: the password is in a file or in an environment variable",
-            "1:71: log.kafka.sasl.mechanism: must be one of plain, scram-sha-256, scram-sha-512, not \"gssapi\"",
-            "1:92: log.kafka.sasl.password: is not a known key",
-        ],
-    );
-}
-
-#[test]
-fn problems_of_a_cluster_in_kafka_name_their_place() {
-    check(
-        "log:\n  kafka:\n    brokers: [a:1]\n    cluster_prefix: ''\n    replica: q 1\n    partials_partitions: 0\n    \
-         session_timeout: 1h\n    results_retention: 1s",
-        &[
-            "4:21: log.kafka.cluster_prefix: \"\" cannot begin a topic's name; use letters",
-            "5:14: log.kafka.replica: \"q 1\" cannot be in a consumer group's name; use letters",
-            "6:26: log.kafka.partials_partitions: must be between 1 and 1024, not 0",
-            "7:22: log.kafka.session_timeout: must be between 1s and 30m, not 1h",
-            "8:24: log.kafka.results_retention: must be between 10m and 10y, not 1s",
-        ],
-    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod bad_configs;
 mod bad_jobs;
 mod commands;
+mod log_configs;
 mod shipped;
 
 use std::path::PathBuf;

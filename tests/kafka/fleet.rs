@@ -170,8 +170,7 @@ impl Load {
     pub async fn stop(self) -> Vec<i64> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
-        let sent = self.sent.lock().clone();
-        sent
+        self.sent.lock().clone()
     }
 }
 

@@ -4,12 +4,15 @@
 //! it dies. Needs Java and Maven; without them these tests fail in CI and are skipped, with a message, elsewhere.
 
 mod broker;
+mod chaos;
 mod cluster;
 mod configs;
 mod contract;
 mod fleet;
 mod groups;
+mod imports;
 mod jars;
+mod partitioned;
 mod partitions;
 mod process;
 mod proxy;

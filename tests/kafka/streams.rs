@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prefold::log::kafka::{KafkaStream, PartitionsReader, StreamOptions};
 use prefold::log::topics::{PartitionFrom, Written};
 use prefold::log::{AppendError, ReadError};
-use prefold::model::{Offset, PartitionId};
+use prefold::model::{Offset, PartitionBy, PartitionId};
 
 use super::broker::{create, delete};
 use super::cluster::{Cluster, admin, shared};
@@ -158,6 +158,10 @@ fn a_stream_is_checked_and_another_topic_is_not_taken_for_it() {
     let (incarnation, again) =
         (stream.incarnation(), KafkaStream::open(stream_options(&cluster.brokers(), &topic)).unwrap());
     assert_ne!(again.incarnation(), incarnation);
+    // The labels by which samples are partitioned are nothing to a stream.
+    let mut by_job = stream_options(&cluster.brokers(), &topic);
+    by_job.connection.partition_by = PartitionBy::new(["job"]);
+    assert_eq!(KafkaStream::open(by_job).unwrap().incarnation(), again.incarnation());
     again.close();
     let mut reader = again.partitions_reader().unwrap();
     assert!(matches!(reader.read(&mut Vec::new(), 1, Duration::from_secs(60)), Err(ReadError::Closed)));

@@ -55,9 +55,9 @@ struct Worker {
 }
 
 impl World {
-    fn new(partitions: u16, views: ViewsInForce) -> World {
+    fn new(case: &Case, views: ViewsInForce) -> World {
         World {
-            samples: MemoryTopic::new(partitions, 7),
+            samples: MemoryTopic::new(case.partitions, 7).partitioned_by(case.partition_by.clone()),
             partials: MemoryTopic::new(HOMES, 8),
             results: MemoryTopic::new(HOMES, 9),
             positions: MemoryTable::new(),
@@ -135,7 +135,7 @@ fn cluster(
     random: &mut Random,
 ) -> (Held, usize) {
     let all = catalogs.last().unwrap();
-    let mut world = World::new(case.partitions, ViewsInForce { set: 1, catalog: Arc::clone(&catalogs[0]) });
+    let mut world = World::new(case, ViewsInForce { set: 1, catalog: Arc::clone(&catalogs[0]) });
     let mut workers = vec![world.worker(), world.worker()];
     rebalance(&world, &mut workers, random);
     let dir = tempfile::tempdir().unwrap();
@@ -177,7 +177,8 @@ fn check(case: &Case, sets: usize) -> Result<(), TestCaseError> {
     let mut random = Random(case.seed | 1);
     let records = log(case, &mut random);
     let rules: Vec<_> = (0..case.rules + sets - 1).map(|_| rule(&mut random)).collect();
-    let memory = Arc::new(MemoryLog::new(records.iter().map(raw), case.partitions));
+    let memory = MemoryLog::new(records.iter().map(raw), case.partitions).partitioned_by(case.partition_by.clone());
+    let memory = Arc::new(memory);
     memory.readable.store(memory.len(), std::sync::atomic::Ordering::Release);
     let all = Arc::new(catalog(&rules));
     let unbroken = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prefold::log::{Appended, Extent, Log, LogReader, LogRecord, LogStats, NewRecord, ReadError, ReadFrom};
-use prefold::model::{Labels, Offset, PartitionId, Sample, SpanReason, Timestamp};
+use prefold::model::{Labels, Offset, PartitionBy, PartitionId, Sample, SpanReason, Timestamp};
 use prefold::node::stream::{Stream, StreamOptions};
 use prefold::store::{Store, StoreOptions};
 use prefold::wire::record::encode_record;
@@ -61,6 +61,9 @@ impl LogReader for ScriptedReader {
 impl Log for ScriptedLog {
     fn partitions(&self) -> u16 {
         2
+    }
+    fn partition_by(&self) -> PartitionBy {
+        PartitionBy::default()
     }
     fn incarnation(&self) -> u128 {
         7

@@ -17,7 +17,7 @@ use prefold::ingest::remote_write::{Receiver, ReceiverOptions};
 use prefold::log::{
     AppendError, Appended, EmbeddedLog, EmbeddedOptions, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom,
 };
-use prefold::model::{Clock, Labels, PartitionId, Sample, SpanReason, Timestamp};
+use prefold::model::{Clock, Labels, PartitionBy, PartitionId, Sample, SpanReason, Timestamp};
 use prefold::node::stream::{Stream, StreamOptions};
 use prefold::store::{ReadLimits, Store, StoreOptions};
 use prefold::wire::{remote_write_v1, snappy};
@@ -72,6 +72,9 @@ impl Log for HalfLog {
     }
     fn record_bytes_max(&self) -> usize {
         self.log.record_bytes_max()
+    }
+    fn partition_by(&self) -> PartitionBy {
+        self.log.partition_by()
     }
     fn incarnation(&self) -> u128 {
         self.log.incarnation()

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prefold::log::{Appended, Extent, Log, LogReader, LogRecord, LogStats, NewRecord, ReadError, ReadFrom};
-use prefold::model::{Offset, PartitionId, Timestamp};
+use prefold::model::{Offset, PartitionBy, PartitionId, Timestamp};
 
 pub struct MemoryLog {
     records: Arc<Vec<LogRecord>>,
     partitions: u16,
+    partition_by: PartitionBy,
     /// How many records are there to be read.
     pub readable: Arc<AtomicUsize>,
 }
@@ -24,7 +25,12 @@ impl MemoryLog {
             *place += 1;
             LogRecord { partition: record.partition, offset, log_time: record.log_time, payload: record.payload }
         });
-        MemoryLog { records: Arc::new(numbered.collect()), partitions, readable: Arc::default() }
+        let partition_by = PartitionBy::default();
+        MemoryLog { records: Arc::new(numbered.collect()), partitions, partition_by, readable: Arc::default() }
+    }
+
+    pub fn partitioned_by(self, partition_by: PartitionBy) -> MemoryLog {
+        MemoryLog { partition_by, ..self }
     }
 
     pub fn len(&self) -> usize {
@@ -38,6 +44,9 @@ impl Log for MemoryLog {
     }
     fn record_bytes_max(&self) -> usize {
         usize::MAX
+    }
+    fn partition_by(&self) -> PartitionBy {
+        self.partition_by.clone()
     }
     fn incarnation(&self) -> u128 {
         7

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use prefold::log::topics::{
-    Assigned, Committed, Group, PartitionFrom, PartitionsRead, Stream, StreamWrite, Table, TableEntry, Topic, Written,
+    Assigned, Committed, Group, PartitionFrom, PartitionsRead, Samples, Stream, StreamWrite, Table, TableEntry, Topic,
+    Written,
 };
 use prefold::log::{Extent, LogRecord, ReadError};
-use prefold::model::{Offset, PartitionId, Position, Timestamp};
+use prefold::model::{Offset, PartitionBy, PartitionId, Partitioner, Position, Timestamp};
 use tokio::sync::watch;
+
+/// Events that wait for a member: more than a case makes.
+const EVENTS_MAX: usize = 1 << 14;
 
 /// A topic in memory. Clones share it.
 #[derive(Clone)]
 pub struct MemoryTopic {
     partitions: Arc<Vec<Mutex<Vec<LogRecord>>>>,
+    partition_by: PartitionBy,
     incarnation: u128,
     clock: Arc<Mutex<i64>>,
     /// How many records of each partition retention has deleted.
@@ -27,7 +32,12 @@ pub struct MemoryTopic {
 impl MemoryTopic {
     pub fn new(partitions: u16, incarnation: u128) -> MemoryTopic {
         let partitions = (0..partitions).map(|_| Mutex::default()).collect();
-        MemoryTopic { partitions: Arc::new(partitions), incarnation, clock: Arc::default(), deleted: Arc::default() }
+        let (partitions, partition_by) = (Arc::new(partitions), PartitionBy::default());
+        MemoryTopic { partitions, partition_by, incarnation, clock: Arc::default(), deleted: Arc::default() }
+    }
+
+    pub fn partitioned_by(self, partition_by: PartitionBy) -> MemoryTopic {
+        MemoryTopic { partition_by, ..self }
     }
 
     /// Deletes the first records of a partition, so many in all.
@@ -76,6 +86,12 @@ impl Topic for MemoryTopic {
     }
     fn reader(&self) -> Result<Box<dyn PartitionsRead>, ReadError> {
         Ok(Box::new(MemoryReader { topic: self.clone(), next: BTreeMap::new(), paused: BTreeSet::new() }))
+    }
+}
+
+impl Samples for MemoryTopic {
+    fn partitioner(&self) -> Partitioner {
+        Partitioner::new(self.partition_by.clone(), self.partitions())
     }
 }
 
@@ -229,7 +245,7 @@ pub struct Brokers {
 
 impl Member {
     pub fn new(id: u64, group: &Arc<Mutex<Brokers>>) -> Arc<Member> {
-        let (tell, events) = unbounded();
+        let (tell, events) = bounded(EVENTS_MAX);
         Arc::new(Member { owned: Mutex::default(), tell, events, group: Arc::clone(group), id })
     }
 

@@ -8,7 +8,7 @@ mod job_sets;
 mod joining;
 mod memory_log;
 mod memory_topics;
-mod random;
+pub mod random;
 mod replica;
 mod resume;
 mod served;

@@ -107,7 +107,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let records = log(case, &mut random);
     let rules: Vec<_> = (0..case.rules).map(|_| rule(&mut random)).collect();
     let catalog = Arc::new(catalog(&rules));
-    let memory = Arc::new(MemoryLog::new(records.iter().map(raw), case.partitions));
+    let memory = MemoryLog::new(records.iter().map(raw), case.partitions).partitioned_by(case.partition_by.clone());
+    let memory = Arc::new(memory);
     memory.readable.store(memory.len(), Ordering::Release);
     let unbroken = tempfile::tempdir().unwrap();
     let expected = run(&memory, &catalog, unbroken.path(), 1, None);
@@ -136,7 +137,8 @@ fn check_reload(case: &Case) -> Result<(), TestCaseError> {
     let records = log(case, &mut random);
     let rules: Vec<_> = (0..case.rules + 1).map(|_| rule(&mut random)).collect();
     let (all, first) = (Arc::new(catalog(&rules)), Arc::new(catalog(&rules[..1])));
-    let memory = Arc::new(MemoryLog::new(records.iter().map(raw), case.partitions));
+    let memory = MemoryLog::new(records.iter().map(raw), case.partitions).partitioned_by(case.partition_by.clone());
+    let memory = Arc::new(memory);
     memory.readable.store(memory.len(), Ordering::Release);
     let unbroken = tempfile::tempdir().unwrap();
     let expected = run(&memory, &all, unbroken.path(), 1, None);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prefold::compile::{OperatorsPlan, compile};
 use prefold::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, ViewSet, ViewStart};
-use prefold::model::{Commit, Labels, Matcher, Sample, Selector, Timestamp};
+use prefold::model::{Commit, Labels, Matcher, PartitionBy, Partitioner, Sample, Selector, Timestamp};
 use prefold::proxy::coverage::{Compared, Coverage, PointState, Vouching, comparison_due, confirm};
 use prefold::store::{Durability, Store, StoreOptions, ViewDescription};
 use std::sync::Arc;
@@ -191,7 +191,8 @@ fn run(trial: &Trial) -> Judge {
         overdue_since: None,
     });
     let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() };
-    let options = DataflowOptions { threads: 1, partitions: PARTITIONS, senders: Vec::new(), new_senders_uncover: true };
+    let partitioner = Partitioner::new(PartitionBy::default(), PARTITIONS);
+    let options = DataflowOptions { threads: 1, partitioner, senders: Vec::new(), new_senders_uncover: true };
     let mut dataflow = Dataflow::start(options).unwrap();
     let mut inputs = vec![FoldInput::Views(Arc::new(set))];
     let (mut ours, mut judge) = (BTreeMap::<i64, (BTreeMap<Labels, f64>, u64)>::new(), Judge::default());

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use prefold::compile::{OperatorsPlan, compile};
 use prefold::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, RawRecord, ViewSet, ViewStart};
 use prefold::function::{aggregation, range_function};
-use prefold::model::{Labels, MatchOp, Matcher, PartitionId, STALE_NAN, Sample, Selector, SpanReason, Timestamp, ViewId};
+use prefold::model::{
+    Labels, MatchOp, Matcher, PartitionBy, PartitionId, Partitioner, STALE_NAN, Sample, Selector, SpanReason, Timestamp,
+    ViewId,
+};
 use prefold::plan::{Catalog, CatalogEntry, RuleLimits, Shape, View};
 use prefold::promql::Grouping;
 use prefold::wire::record::encode_record;
@@ -28,12 +31,23 @@ pub struct Case {
     pub senders: usize,
     pub minutes: i64,
     pub partitions: u16,
+    pub partition_by: PartitionBy,
     pub rules: usize,
 }
 
+impl Case {
+    pub fn partitioner(&self) -> Partitioner {
+        Partitioner::new(self.partition_by.clone(), self.partitions)
+    }
+}
+
 pub fn case() -> impl Strategy<Value = Case> {
-    (any::<u64>(), 1usize..7, 1usize..4, 3i64..16, 1u16..7, 1usize..4).prop_map(
-        |(seed, series, senders, minutes, partitions, rules)| Case { seed, series, senders, minutes, partitions, rules },
+    let by = prop::sample::select(vec![&[][..], &["a"], &["absent"], &["__name__", "b"]]);
+    (any::<u64>(), 1usize..7, 1usize..4, 3i64..16, (1u16..7, by), 1usize..4).prop_map(
+        |(seed, series, senders, minutes, (partitions, by), rules)| {
+            let partition_by = PartitionBy::new(by.iter().copied());
+            Case { seed, series, senders, minutes, partitions, partition_by, rules }
+        },
     )
 }
 
@@ -68,7 +82,7 @@ pub fn log(case: &Case, random: &mut Random) -> Vec<Record> {
         })
         .collect();
     for (log_time, sender, labels, sample) in arrivals.into_iter().filter(|arrival| arrival.0 <= end) {
-        let partition = labels.series_id("").partition(case.partitions);
+        let partition = case.partitioner().partition("", labels.series_id(""), &labels);
         let (log_time, sender) = (EPOCH_MS + log_time, format!("s{sender}"));
         let sample = Sample { t: Timestamp(EPOCH_MS + sample.t.0), v: sample.v };
         let series = vec![(labels, vec![sample])];
@@ -220,7 +234,7 @@ struct Streamed {
     spans: BTreeMap<(ViewId, SpanReason, i64), i64>,
 }
 
-fn stream(records: &[Record], partitions: u16, catalog: &Catalog, threads: usize, cuts: &mut Random) -> Streamed {
+fn stream(records: &[Record], partitioner: &Partitioner, catalog: &Catalog, threads: usize, cuts: &mut Random) -> Streamed {
     let plan = Arc::new(compile(catalog, &OperatorsPlan::default()));
     let begin = Timestamp(records.iter().map(|record| record.log_time).min().unwrap_or(0));
     let starts = plan.live().map(|planned| ViewStart {
@@ -231,7 +245,8 @@ fn stream(records: &[Record], partitions: u16, catalog: &Catalog, threads: usize
         overdue_since: None,
     });
     let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() };
-    let options = DataflowOptions { threads, partitions, senders: Vec::new(), new_senders_uncover: true };
+    let options =
+        DataflowOptions { threads, partitioner: partitioner.clone(), senders: Vec::new(), new_senders_uncover: true };
     let mut dataflow = Dataflow::start(options).unwrap();
     let (mut streamed, mut owed) = (Streamed::default(), 0);
     let mut inputs = vec![FoldInput::Views(Arc::new(set))];
@@ -276,12 +291,12 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let rules: Vec<Rule> = (0..case.rules).map(|_| rule(&mut random)).collect();
     let catalog = catalog(&rules);
     let expected: Vec<_> = rules.iter().map(|rule| oracle::run(&records, case.partitions, rule)).collect();
-    let streamed = stream(&records, case.partitions, &catalog, 1, &mut random);
+    let streamed = stream(&records, &case.partitioner(), &catalog, 1, &mut random);
     for (rule, expected) in rules.iter().zip(&expected) {
         compare(&streamed, rule, expected)?;
     }
     for threads in [2, 4] {
-        let again = stream(&records, case.partitions, &catalog, threads, &mut random);
+        let again = stream(&records, &case.partitioner(), &catalog, threads, &mut random);
         prop_assert_eq!(&again.results, &streamed.results, "{} threads give other bits", threads);
         for (rule, expected) in rules.iter().zip(&expected) {
             compare(&again, rule, expected)?;

@@ -8,7 +8,7 @@ use crate::dataflow::filter::Filter;
 use crate::dataflow::message::{RawRecord, ViewStart};
 use crate::dataflow::partition::Partition;
 use crate::model::window::Window;
-use crate::model::{Labels, PartitionId, SpanReason, Timestamp};
+use crate::model::{Labels, PartitionBy, PartitionId, Partitioner, SpanReason, Timestamp};
 use crate::plan::Catalog;
 use crate::plan::spec::{ReadOptions, read_job};
 use crate::wire::record::encode_record;
@@ -44,8 +44,9 @@ struct Cost {
 
 fn cost_of(exprs: &[&str]) -> Cost {
     let set = view_set_of(exprs);
+    let partitioner = Partitioner::new(PartitionBy::default(), 1);
     let (mut filter, mut partition, mut windows) =
-        (Filter::new(PartitionId(0), 1, &[]), Partition::default(), Windows::default());
+        (Filter::new(PartitionId(0), partitioner, &[]), Partition::default(), Windows::default());
     windows.record(partition.record(filter.views(&set)));
     let samples: Vec<Sample> = (1..=10).map(|n| Sample { t: Timestamp(n * 1_000), v: n as f64 }).collect();
     let labels = Labels::from_pairs([("__name__", "a_total"), ("b", "c")]);

@@ -245,8 +245,8 @@ fn what_cannot_be_opened_is_refused_with_a_remedy() {
     let newer = |name: String| {
         move |disk: &FaultyDisk, _: &mut EmbeddedOptions| disk.edit(&name, |content| content[7] = VERSION + 1)
     };
-    check_refused(newer("meta".into()), &["version 2", "newer program"]);
-    check_refused(newer(segment_name(2)), &["version 2", "newer program"]);
+    check_refused(newer("meta".into()), &["version 3", "newer program"]);
+    check_refused(newer(segment_name(2)), &["version 3", "newer program"]);
     check_refused(|disk, _| disk.edit(&segment_name(2), |content| content[40] ^= 1), &["checksum", "restore"]);
     let swap = |disk: &FaultyDisk, _: &mut EmbeddedOptions| {
         let third = disk.contents(&segment_name(3));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{LogTime, Timestamp, time::format_duration};
+use crate::model::{LogTime, PartitionBy, Timestamp, time::format_duration};
 
 /// Why an embedded log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,11 @@ pub enum OpenError {
          is made: set it to {stored}, or begin a new log in another data_dir"
     )]
     Partitions { dir: String, stored: u16, wanted: u16 },
+    #[error(
+        "the log in {dir} is partitioned by {stored}, but log.partition_by is {wanted}; it is fixed when a log is made, because \
+         series would move between partitions: set it to {stored}, or begin a new log in another data_dir"
+    )]
+    PartitionBy { dir: String, stored: PartitionBy, wanted: PartitionBy },
     #[error("{file} has format version {version}, this program knows versions up to {known}; run the newer program")]
     Version { file: String, version: u8, known: u8 },
     #[error(

@@ -1,6 +1,7 @@
 //! What the files of a journal begin with. All integers are little-endian.
 //!
-//! `meta` says what log this is: magic, version, incarnation, number of partitions, crc. A segment,
+//! `meta` says what log this is: magic, version, incarnation, number of partitions, from version 2 on the labels by which it
+//! is partitioned, crc. A log that is partitioned by none is of version 1, which older programs read, too. A segment,
 //! `<number>.journal`, begins with where in the log it stands, and then holds frames (frame.rs). That beginning is written
 //! and synced before the first frame, and states how long the segment before it is: what a failed sync may have left
 //! behind that length is not part of the log, whatever it contains.
@@ -8,10 +9,13 @@
 //! Useful for: knowing offsets and log times at a segment's beginning without reading the one before. Not useful for
 //! finding a place within a segment; that is what marks are for (catalog.rs).
 
-use crate::model::{LogTime, Offset, Timestamp};
+use crate::model::{LogTime, Offset, PartitionBy, Timestamp};
 
-/// The version this program writes. Older ones are read, newer ones refused.
-pub(super) const VERSION: u8 = 1;
+/// The newest version this program knows. Older ones are read, newer ones refused.
+pub(super) const VERSION: u8 = 2;
+
+/// The version of segments, and of what is known of a log that is partitioned by no labels.
+const PLAIN_VERSION: u8 = 1;
 
 /// The name of the file that makes a directory a log.
 pub(super) const META_NAME: &str = "meta";
@@ -35,23 +39,37 @@ pub(super) enum FormatError {
 }
 
 /// What log a directory holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub incarnation: u128,
     pub partitions: u16,
+    pub partition_by: PartitionBy,
 }
 
 impl Meta {
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = begin(META_MAGIC);
+        let names = self.partition_by.names();
+        let mut out = begin(META_MAGIC, if names.is_empty() { PLAIN_VERSION } else { VERSION });
         out.extend_from_slice(&self.incarnation.to_le_bytes());
         out.extend_from_slice(&self.partitions.to_le_bytes());
+        for name in names {
+            out.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            out.extend_from_slice(name.as_bytes());
+        }
         finish(out)
     }
 
+    /// From all bytes of the file.
     pub fn decode(bytes: &[u8]) -> Result<Meta, FormatError> {
-        let mut fields = checked(META_MAGIC, bytes, 8 + 16 + 2 + CRC_BYTES)?;
-        Ok(Meta { incarnation: u128::from_le_bytes(fields.take()), partitions: u16::from_le_bytes(fields.take()) })
+        const PLAIN_BYTES: usize = 8 + 16 + 2 + CRC_BYTES;
+        let has_names = bytes.get(7).is_some_and(|version| *version > PLAIN_VERSION);
+        let mut fields = checked(META_MAGIC, bytes, if has_names { bytes.len().max(PLAIN_BYTES) } else { PLAIN_BYTES })?;
+        let (incarnation, partitions) = (u128::from_le_bytes(fields.take()), u16::from_le_bytes(fields.take()));
+        let mut names = Vec::new();
+        while !fields.0.is_empty() {
+            names.push(fields.text().ok_or(FormatError::Damaged("its labels cannot be read"))?);
+        }
+        Ok(Meta { incarnation, partitions, partition_by: PartitionBy::new(names) })
     }
 }
 
@@ -94,7 +112,7 @@ impl SegmentHeader {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = begin(SEGMENT_MAGIC);
+        let mut out = begin(SEGMENT_MAGIC, PLAIN_VERSION);
         out.extend_from_slice(&self.incarnation.to_le_bytes());
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.first_sequence.to_le_bytes());
@@ -141,9 +159,9 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
     digits.parse().ok().filter(|number| segment_name(*number) == name)
 }
 
-fn begin(magic: &[u8; 7]) -> Vec<u8> {
+fn begin(magic: &[u8; 7], version: u8) -> Vec<u8> {
     let mut out = magic.to_vec();
-    out.push(VERSION);
+    out.push(version);
     out
 }
 
@@ -174,7 +192,15 @@ fn checked<'a>(magic: &[u8; 7], bytes: &'a [u8], wanted: usize) -> Result<Fields
 /// Bytes whose length has been checked against the sum of the fields taken from them.
 struct Fields<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// A text with its length before it, if it is there.
+    fn text(&mut self) -> Option<&'a str> {
+        let (len, rest) = self.0.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok()
+    }
+
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let (field, rest) = self.0.split_first_chunk().expect("the length was checked before");
         self.0 = rest;
@@ -193,8 +219,17 @@ mod tests {
 
     #[test]
     fn headers_round_trip() {
-        let meta = Meta { incarnation: u128::MAX - 5, partitions: 4 };
-        assert_eq!(Meta::decode(&meta.encode()), Ok(meta));
+        let meta = |by: &[&str]| {
+            let partition_by = PartitionBy::new(by.iter().copied());
+            Meta { incarnation: u128::MAX - 5, partitions: 4, partition_by }
+        };
+        for (by, version) in [(&[][..], PLAIN_VERSION), (&["job"], 2), (&["a", "b"], 2)] {
+            let bytes = meta(by).encode();
+            assert_eq!((bytes[7], Meta::decode(&bytes)), (version, Ok(meta(by))));
+            (0..bytes.len()).for_each(|at| assert!(Meta::decode(&bytes[..at]).is_err(), "cut at {at}"));
+        }
+        let cut_name = finish([&begin(META_MAGIC, 2)[..], &[0; 18], &[5, 0, b'a']].concat());
+        assert_eq!(Meta::decode(&cut_name), Err(FormatError::Damaged("its labels cannot be read")));
         let bytes = header().encode();
         assert_eq!(bytes.len(), SegmentHeader::bytes_for(2));
         assert_eq!(SegmentHeader::decode(&bytes, 2), Ok(header()));

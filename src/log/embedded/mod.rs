@@ -45,7 +45,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{AppendError, Appended, DiskStats, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
-use crate::model::PartitionId;
+use crate::model::{PartitionBy, PartitionId};
 use catalog::Shared;
 use disk::{Disk, FileDisk};
 use frame::{FrameBuffers, RECORD_OVERHEAD_BYTES};
@@ -66,6 +66,7 @@ pub struct EmbeddedLog {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     batch_bytes_max: usize,
+    partition_by: PartitionBy,
     /// The writer's thread until the log is closed.
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Keeps other processes away from the directory while it is open.
@@ -87,7 +88,8 @@ impl EmbeddedLog {
     }
 
     fn open_on(disk: Arc<dyn Disk>, lock: Option<File>, options: EmbeddedOptions) -> Result<EmbeddedLog, OpenError> {
-        let Recovered { incarnation, mut catalog, journal } = recover(&disk, options.partitions, random_bits())?;
+        let Recovered { incarnation, mut catalog, journal } =
+            recover(&disk, options.partitions, &options.partition_by, random_bits())?;
         let (newest, now) = (catalog.newest, options.clock.now());
         if newest - now > AHEAD_MS_MAX {
             return Err(OpenError::Ahead { dir: disk.describe(""), newest, now });
@@ -119,8 +121,8 @@ impl EmbeddedLog {
         let thread = std::thread::Builder::new().name("prefold-log".to_owned()).spawn(move || writer.run());
         let thread =
             thread.map_err(|error| OpenError::Io { action: "start the writer", file: shared.disk.describe(""), error })?;
-        let (batch_bytes_max, writer) = (options.batch_bytes_max, Mutex::new(Some(thread)));
-        Ok(EmbeddedLog { shared, queue, batch_bytes_max, writer, _lock: lock })
+        let EmbeddedOptions { batch_bytes_max, partition_by, .. } = options;
+        Ok(EmbeddedLog { shared, queue, batch_bytes_max, partition_by, writer: Mutex::new(Some(thread)), _lock: lock })
     }
 
     /// What the records take, or why they are never taken.
@@ -138,6 +140,10 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     fn partitions(&self) -> u16 {
         self.shared.partitions
+    }
+
+    fn partition_by(&self) -> PartitionBy {
+        self.partition_by.clone()
     }
 
     fn incarnation(&self) -> u128 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::OpenError;
 use super::format::PARTITIONS_MAX;
 use crate::log::{AppendObserver, LogTimeSource};
-use crate::model::Clock;
+use crate::model::{Clock, PartitionBy};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,6 +15,8 @@ const MIB: u64 = 1 << 20;
 pub struct EmbeddedOptions {
     /// Fixed when the log is made; 1 to 1024.
     pub partitions: u16,
+    /// The labels that decide where series belong; fixed when the log is made.
+    pub partition_by: PartitionBy,
     /// A new file begins beyond this; a quarter of `retention_bytes` if that is less.
     pub segment_bytes: u64,
     /// Whole files are deleted when all in them is older, measured against the log's own time.
@@ -43,6 +45,7 @@ impl EmbeddedOptions {
     pub fn new(clock: Arc<dyn Clock>) -> EmbeddedOptions {
         EmbeddedOptions {
             partitions: 4,
+            partition_by: PartitionBy::default(),
             segment_bytes: 64 * MIB,
             retention_ms: 6 * 3_600_000,
             retention_bytes: 8 * 1024 * MIB,
@@ -64,8 +67,12 @@ impl EmbeddedOptions {
     pub(super) fn check(&self) -> Result<(), OpenError> {
         let partitions = u64::from(self.partitions);
         let batch = self.batch_bytes_max as u64;
+        let names = self.partition_by.names();
+        let by_fits = names.iter().all(|name| name.len() <= PartitionBy::NAME_BYTES_MAX);
+        let by_fits = by_fits && names.len() <= PartitionBy::LABELS_MAX;
         let rules = [
             ("partitions", partitions, (1..=u64::from(PARTITIONS_MAX)).contains(&partitions), "1 to 1024"),
+            ("partition_by", names.len() as u64, by_fits, "at most 16 labels with names of at most 128 bytes"),
             ("segment_bytes", self.segment_bytes, self.segment_bytes > 0, "more than 0"),
             ("retention_ms", self.retention_ms.max(0).unsigned_abs(), self.retention_ms > 0, "more than 0"),
             ("retention_bytes", self.retention_bytes, self.retention_bytes > 0, "more than 0"),

@@ -15,7 +15,7 @@ use super::format::{FormatError, META_NAME, Meta, PartitionEnd, SegmentHeader, V
 use super::journal::Journal;
 use super::recent::Recent;
 use crate::log::{DiskStats, LogStats};
-use crate::model::{LogTime, Timestamp};
+use crate::model::{LogTime, PartitionBy, Timestamp};
 
 /// The most that `meta` can be; more is not read.
 const META_BYTES_MAX: usize = 4096;
@@ -28,7 +28,12 @@ pub(super) struct Recovered {
 }
 
 /// Opens the journal on a disk, or makes one with this incarnation when there is none.
-pub(super) fn recover(disk: &Arc<dyn Disk>, partitions: u16, new_incarnation: u128) -> Result<Recovered, OpenError> {
+pub(super) fn recover(
+    disk: &Arc<dyn Disk>,
+    partitions: u16,
+    partition_by: &PartitionBy,
+    new_incarnation: u128,
+) -> Result<Recovered, OpenError> {
     let rim = Rim(disk.as_ref());
     let names = disk.list().map_err(|error| rim.io("list", "", error))?;
     for unfinished in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
@@ -39,15 +44,19 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, partitions: u16, new_incarnation: u1
     let meta = if names.iter().any(|name| name == META_NAME) {
         rim.meta()?
     } else {
-        let meta = Meta { incarnation: new_incarnation, partitions };
-        rim.create(meta, &numbers)?;
+        let meta = Meta { incarnation: new_incarnation, partitions, partition_by: partition_by.clone() };
+        rim.create(&meta, &numbers)?;
         numbers = vec![1];
         meta
     };
     if meta.partitions != partitions {
         return Err(OpenError::Partitions { dir: disk.describe(""), stored: meta.partitions, wanted: partitions });
     }
-    let mut segments = rim.segments(&numbers, meta)?;
+    if meta.partition_by != *partition_by {
+        let (stored, wanted) = (meta.partition_by, partition_by.clone());
+        return Err(OpenError::PartitionBy { dir: disk.describe(""), stored, wanted });
+    }
+    let mut segments = rim.segments(&numbers, &meta)?;
     let Some(last) = segments.pop() else {
         return Err(rim.damaged(META_NAME, "the log's files are missing beside it"));
     };
@@ -113,7 +122,7 @@ impl Rim<'_> {
     }
 
     /// Makes an empty log. `meta` comes last: without it, files that hold nothing are an unfinished attempt.
-    fn create(&self, meta: Meta, numbers: &[u64]) -> Result<(), OpenError> {
+    fn create(&self, meta: &Meta, numbers: &[u64]) -> Result<(), OpenError> {
         for number in numbers {
             let name = segment_name(*number);
             let (file, _) = self.begin(&name, 0)?;
@@ -137,7 +146,7 @@ impl Rim<'_> {
     }
 
     /// All segments, with the lengths that their successors state; the last one's is only what the file has.
-    fn segments(&self, numbers: &[u64], meta: Meta) -> Result<Vec<Segment>, OpenError> {
+    fn segments(&self, numbers: &[u64], meta: &Meta) -> Result<Vec<Segment>, OpenError> {
         let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());
         for number in numbers {
             let name = segment_name(*number);

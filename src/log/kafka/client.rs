@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::options::{KafkaOptions, Tls};
 
@@ -42,7 +42,8 @@ impl ClientContext for Listener {
             level,
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
         );
-        match self.is_due(facility) {
+        // That a setting is experimental was known to who chose it.
+        match facility != "CONFWARN" && self.is_due(facility) {
             true if grave => tracing::warn!("Kafka: {message}"),
             true => tracing::info!("Kafka: {message}"),
             false => tracing::debug!("Kafka: {message}"),
@@ -51,7 +52,8 @@ impl ClientContext for Listener {
 
     /// Something that librdkafka tries to mend by itself.
     fn error(&self, error: KafkaError, reason: &str) {
-        match self.is_due(&error.to_string()) {
+        let is_news = error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF);
+        match is_news && self.is_due(&error.to_string()) {
             true => tracing::warn!(%error, "Kafka: {reason}"),
             false => tracing::debug!(%error, "Kafka: {reason}"),
         }
@@ -109,6 +111,20 @@ pub(super) fn reading(options: &KafkaOptions, partitions: u16) -> ClientConfig {
         .set("queued.max.messages.kbytes", (PREFETCH_KIB / usize::from(partitions.max(1))).max(1 << 10).to_string())
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100");
+    config
+}
+
+/// A member of a consumer group, which is taken for dead when it is not heard of for a session's length. It gives partitions
+/// up one by one, and says itself how far they were dealt with.
+pub(super) fn member(options: &KafkaOptions, group: &str, session: Duration) -> ClientConfig {
+    let mut config = base(options);
+    config
+        .set("group.id", group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session / 5).as_millis().clamp(100, 3000).to_string())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
     config
 }
 

@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Listener, base};
+use super::client::{self, Listener};
 use super::error::KafkaOpenError;
 use super::native::{self, Patience};
 use super::options::KafkaOptions;
@@ -93,13 +93,7 @@ impl Membership {
             standing: Mutex::default(),
             leaving,
         });
-        let consumer: BaseConsumer<Handle> = base(connection)
-            .set("group.id", group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (session_timeout / 5).as_millis().clamp(100, 3000).to_string())
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
+        let consumer: BaseConsumer<Handle> = client::member(connection, group, session_timeout)
             // Nothing is to be fetched; what is on the way before a partition is paused is small.
             .set("auto.offset.reset", "latest")
             .set("fetch.message.max.bytes", "1024")

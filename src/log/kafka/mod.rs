@@ -5,7 +5,8 @@
 //! useful for: a single machine, where the embedded log needs nothing else.
 //!
 //! What several processes need besides is here, too: a reader of partitions that come and go, streams between processes, tables
-//! that all of them hold, and membership in a consumer group.
+//! that all of them hold, and membership in a consumer group. Topics that others write are read by members of a group, for
+//! whoever appends what is in them: import.
 //!
 //! Reading order: topic says what is asked of Kafka and shared what is known of it; producer appends, reader reads; survey
 //! asks the brokers, on the keeper's thread or on a reader's. Then partitions; stream with watch and writer; table with follow;
@@ -15,6 +16,8 @@ mod blocking;
 mod client;
 mod error;
 mod follow;
+mod import;
+mod import_group;
 mod keeper;
 mod membership;
 mod native;
@@ -42,7 +45,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{AppendError, Appended, Extent, Log, LogReader, LogStats, NewRecord, ReadError, ReadFrom};
-use crate::model::{PartitionId, Position};
+use crate::model::{PartitionBy, PartitionId, Position};
 use keeper::Keeper;
 use producer::Appender;
 use reader::KafkaReader;
@@ -51,6 +54,8 @@ use survey::Survey;
 use topic::Keeping;
 
 pub use error::KafkaOpenError;
+pub use import::{ImportBatch, ImportReader, ImportRecord};
+pub use import_group::ImportLag;
 pub use membership::Membership;
 pub use options::{Compression, KafkaOptions, Mechanism, Sasl, Tls};
 pub use partitions::PartitionsReader;
@@ -79,7 +84,7 @@ impl KafkaLog {
     ///
     /// # Errors
     /// When no broker answers in time, when the topic cannot be made, when its configuration does not keep what the log
-    /// promises, when it is the known one with another partition count. The message says what to do.
+    /// promises, when it is the known one with another partition count or labels. The message says what to do.
     pub fn open(options: KafkaOptions) -> Result<KafkaLog, KafkaOpenError> {
         let (survey, message_bytes_max) = survey::open(&options, Keeping::All)?;
         let shared = Arc::clone(&survey.shared);
@@ -139,6 +144,10 @@ fn largest(records: &[NewRecord]) -> usize {
 impl Log for KafkaLog {
     fn partitions(&self) -> u16 {
         self.shared.partitions
+    }
+
+    fn partition_by(&self) -> PartitionBy {
+        self.shared.partition_by.clone()
     }
 
     fn incarnation(&self) -> u128 {

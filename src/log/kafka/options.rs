@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::log::AppendObserver;
+use crate::model::PartitionBy;
 
 /// What a log in Kafka is opened with.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct KafkaOptions {
     pub group: String,
     /// Of a topic that does not exist yet; 1 to 1024. An existing one keeps its own.
     pub partitions: u16,
+    /// The labels that decide where series belong.
+    pub partition_by: PartitionBy,
     /// How many brokers keep each partition of a topic that does not exist yet; the broker's default when `None`.
     pub replication: Option<u16>,
     /// A new topic keeps records this long; an existing one must keep them at least as long.
@@ -37,7 +40,8 @@ pub struct KafkaOptions {
     pub tls: Option<Tls>,
     /// Who we are.
     pub sasl: Option<Sasl>,
-    /// The log that positions are known of, if any: the same topic with another partition count is refused.
+    /// The log that positions are known of, if any: the same topic with another partition count, or partitioned by other
+    /// labels, is refused.
     pub known_incarnation: Option<u128>,
     pub append_observer: Option<AppendObserver>,
 }
@@ -84,6 +88,7 @@ impl KafkaOptions {
             topic: format!("{topic_prefix}.samples"),
             group: format!("{topic_prefix}.fold"),
             partitions: 8,
+            partition_by: PartitionBy::default(),
             replication: None,
             retention_ms: 6 * 3_600_000,
             compression: Compression::Zstd,

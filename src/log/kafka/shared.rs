@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 
 use super::client::Listener;
 use crate::log::{Extent, LogStats, ReadError};
-use crate::model::{LogTime, Offset, PartitionId, Position, Timestamp};
+use crate::model::{LogTime, Offset, PartitionBy, PartitionId, Position, Timestamp};
 
 pub(super) struct Shared {
     pub topic: String,
     pub partitions: u16,
+    pub partition_by: PartitionBy,
     pub incarnation: u128,
     /// What all clients of the log complain to.
     pub listener: Listener,
@@ -54,7 +55,7 @@ pub(super) struct End {
 }
 
 impl Shared {
-    pub fn new(topic: String, partitions: u16, incarnation: u128, listener: Listener) -> Shared {
+    pub fn new(topic: String, partitions: u16, partition_by: PartitionBy, incarnation: u128, listener: Listener) -> Shared {
         let end = End {
             first: Offset(0),
             next: Offset(0),
@@ -67,6 +68,7 @@ impl Shared {
         Shared {
             topic,
             partitions,
+            partition_by,
             incarnation,
             listener,
             catalog: Mutex::new(Catalog { ends, stats: LogStats::default(), committed: Vec::new() }),
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_idle_until_somebody_appends_and_ticks_once_at_a_time() {
-        let shared = Shared::new("t".to_owned(), 3, 1, Listener::default());
+        let shared = Shared::new("t".to_owned(), 3, PartitionBy::default(), 1, Listener::default());
         let mut catalog = shared.catalog.lock();
         assert_eq!(catalog.idle(Duration::from_secs(60), Instant::now()), [0, 1, 2]);
         assert!(catalog.idle(Duration::ZERO, Instant::now()).is_empty(), "their ticks are under way");
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_known_grows_from_all_sides_and_never_shrinks() {
-        let shared = Shared::new("t".to_owned(), 1, 1, Listener::default());
+        let shared = Shared::new("t".to_owned(), 1, PartitionBy::default(), 1, Listener::default());
         let mut catalog = shared.catalog.lock();
         let extent = |catalog: &Catalog| catalog.extent(PartitionId(0));
         catalog.seen(0, Offset(0), Timestamp(50));

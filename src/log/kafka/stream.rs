@@ -16,12 +16,12 @@ use super::watch::Watch;
 use super::writer::Writer;
 use crate::log::topics::Written;
 use crate::log::{Extent, ReadError};
-use crate::model::PartitionId;
+use crate::model::{PartitionBy, PartitionId};
 
 /// What a stream is opened with.
 #[derive(Clone)]
 pub struct StreamOptions {
-    /// Brokers, TLS, SASL, compression, batches, replication and timeouts. Topic, partitions and retention are those below.
+    /// Brokers, TLS, SASL, compression, batches, replication and timeouts. Topic, partitions and retention are those below; labels decide nothing here.
     pub connection: KafkaOptions,
     pub topic: String,
     /// Of a topic that does not exist yet; an existing one keeps its own.
@@ -44,8 +44,15 @@ impl KafkaStream {
     /// The message says what to do.
     pub fn open(options: StreamOptions) -> Result<KafkaStream, KafkaOpenError> {
         let StreamOptions { connection, topic, partitions, retention_ms } = options;
-        let options =
-            KafkaOptions { topic, partitions, retention_ms, known_incarnation: None, append_observer: None, ..connection };
+        let options = KafkaOptions {
+            topic,
+            partitions,
+            partition_by: PartitionBy::default(),
+            retention_ms,
+            known_incarnation: None,
+            append_observer: None,
+            ..connection
+        };
         let (watch, message_bytes_max) = Watch::open(options, Keeping::Stream)?;
         Ok(KafkaStream { watch, message_bytes_max })
     }

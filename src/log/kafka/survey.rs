@@ -40,7 +40,8 @@ pub(super) struct Survey {
 pub(super) fn open(options: &KafkaOptions, keeping: Keeping) -> Result<(Survey, usize), KafkaOpenError> {
     let listener = Listener::default();
     let Topic { admin, incarnation, partitions, message_bytes_max } = topic::open(options, keeping, &listener)?;
-    let shared = Arc::new(Shared::new(options.topic.clone(), partitions, incarnation, listener));
+    let (topic, by) = (options.topic.clone(), options.partition_by.clone());
+    let shared = Arc::new(Shared::new(topic, partitions, by, incarnation, listener));
     let survey = Survey { shared, client: Arc::new(admin), ends_when_closed: false };
     let known = survey.patiently(|survey| survey.beginnings().and_then(|_| survey.ends()));
     let unknown = |error| KafkaOpenError::Topic { action: "look into", topic: options.topic.clone(), error };
@@ -168,11 +169,12 @@ impl Survey {
     /// Whether the topic is still the one that was opened; what it is instead is kept for everyone to say.
     pub fn identity(&self) -> Result<(), String> {
         let found = native::describe(self.client.inner(), &self.shared.topic, self.patience())?;
-        let (topic, opened) = (&self.shared.topic, self.shared.incarnation);
+        let Shared { topic, partition_by: by, incarnation: opened, .. } = &*self.shared;
+        let opened = *opened;
         let why = match found {
             None => format!("topic {topic} was deleted; restart Prefold to begin anew with another"),
-            Some(Described { id, partitions }) if topic::incarnation(id, partitions) != opened => {
-                topic::replaced(topic, id, partitions, opened)
+            Some(Described { id, partitions }) if topic::incarnation(id, partitions, by) != opened => {
+                topic::replaced(topic, id, partitions, by, opened)
             }
             Some(_) => return Ok(()),
         };

@@ -22,7 +22,7 @@ use super::watch::Watch;
 use super::writer::Writer;
 use crate::log::AppendError;
 use crate::log::topics::{TableEntry, Written};
-use crate::model::{LogTime, Offset, PartitionId};
+use crate::model::{LogTime, Offset, PartitionBy, PartitionId};
 
 /// The partition.
 pub(super) const PARTITION: PartitionId = PartitionId(0);
@@ -88,6 +88,7 @@ impl KafkaTable {
         let options = KafkaOptions {
             topic,
             partitions: 1,
+            partition_by: PartitionBy::default(),
             compression: Compression::Zstd,
             known_incarnation: None,
             append_observer: None,

@@ -13,6 +13,7 @@ use super::client::{Listener, base};
 use super::error::KafkaOpenError;
 use super::native::{self, Described, Patience};
 use super::options::KafkaOptions;
+use crate::model::PartitionBy;
 
 /// More partitions than this are not read by one process.
 const PARTITIONS_MAX: usize = 1024;
@@ -55,15 +56,28 @@ pub(super) fn record_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max.saturating_sub(FRAME_BYTES).max(1)
 }
 
-/// The topic's id, and in its lowest 16 bits the partition count: positions mean nothing under another.
-pub(super) fn incarnation(id: u128, partitions: usize) -> u128 {
-    id >> 16 << 16 | (partitions as u128 & 0xffff)
+/// The topic's id, mixed with what says in which partition a series belongs: in its lowest 16 bits the partition count, in
+/// the 32 bits above the labels. Positions mean nothing under others.
+pub(super) fn incarnation(id: u128, partitions: usize, by: &PartitionBy) -> u128 {
+    (id >> 16 ^ u128::from(by.fingerprint())) << 16 | (partitions as u128 & 0xffff)
+}
+
+/// Whether an incarnation is of the topic with this id.
+fn is_of(id: u128, incarnation: u128) -> bool {
+    id >> 48 == incarnation >> 48
 }
 
 /// What to say when a log is not the one that is known.
-pub(super) fn replaced(topic: &str, id: u128, partitions: usize, known: u128) -> String {
-    if id >> 16 != known >> 16 {
+pub(super) fn replaced(topic: &str, id: u128, partitions: usize, by: &PartitionBy, known: u128) -> String {
+    if !is_of(id, known) {
         return format!("topic {topic} was deleted and made again; restart Prefold to begin anew with it");
+    }
+    if known & 0xffff == partitions as u128 & 0xffff {
+        return format!(
+            "log.partition_by is {by}, and the results in data_dir come from topic {topic} partitioned by other labels: series \
+             would move between partitions; set it back, for everybody who writes to the topic or reads it, or begin anew with \
+             another topic: name it with log.kafka.topic_prefix"
+        );
     }
     format!(
         "topic {topic} has {partitions} partitions now and had {}: series would move between partitions, and what was counted \
@@ -90,11 +104,12 @@ pub(super) fn open(options: &KafkaOptions, keeping: Keeping, listener: &Listener
     if id == 0 {
         return Err(KafkaOpenError::NoTopicId { topic: topic.to_owned() });
     }
-    let now = incarnation(id, partitions);
-    if let Some(known) = options.known_incarnation.filter(|known| known >> 16 == now >> 16 && *known != now) {
-        return Err(KafkaOpenError::Replaced(replaced(topic, id, partitions, known)));
+    let by = &options.partition_by;
+    let now = incarnation(id, partitions, by);
+    if let Some(known) = options.known_incarnation.filter(|known| is_of(id, *known) && *known != now) {
+        return Err(KafkaOpenError::Replaced(replaced(topic, id, partitions, by, known)));
     }
-    let config = configuration(&admin, ResourceSpecifier::Topic(topic)).map_err(|error| failed("describe", topic, error))?;
+    let config = known_configuration(&admin, options)?;
     let problems = problems(options, keeping, &config, partitions, replicas(&admin, topic)?);
     if !problems.is_empty() {
         return Err(KafkaOpenError::Unfit { topic: topic.to_owned(), problems });
@@ -174,6 +189,19 @@ fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keepin
         _ => {
             tracing::info!(topic, partitions = options.partitions, replication, "topic created");
             Ok(())
+        }
+    }
+}
+
+/// A topic's configuration. A broker that has not heard of the topic yet tells of an empty one.
+fn known_configuration(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<ConfigResource, KafkaOpenError> {
+    let (began, topic) = (Instant::now(), options.topic.as_str());
+    loop {
+        match configuration(admin, ResourceSpecifier::Topic(topic)) {
+            Ok(config) if !text(&config, "cleanup.policy").is_empty() => return Ok(config),
+            _ if began.elapsed() < options.open_timeout => std::thread::park_timeout(PAUSE),
+            Ok(_) => return Err(failed("describe", topic, "its configuration is not told".to_owned())),
+            Err(error) => return Err(failed("describe", topic, error)),
         }
     }
 }
@@ -288,12 +316,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn incarnations_tell_topics_and_partition_counts_apart() {
+    fn incarnations_tell_topics_partition_counts_and_labels_apart() {
         let (one, other) = (0x1234_5678_9abc_def0_1111_2222_3333_4444_u128, 0x9999_5678_9abc_def0_1111_2222_3333_4444_u128);
-        assert_eq!(incarnation(one, 4), 0x1234_5678_9abc_def0_1111_2222_3333_0004);
-        assert_ne!(incarnation(one, 4), incarnation(one, 8));
-        assert_ne!(incarnation(one, 4), incarnation(other, 4));
-        assert!(replaced("t", one, 8, incarnation(one, 4)).contains("has 8 partitions now and had 4"));
-        assert!(replaced("t", other, 4, incarnation(one, 4)).contains("made again"));
+        let (none, job) = (PartitionBy::default(), PartitionBy::new(["job"]));
+        let known = incarnation(one, 4, &none);
+        assert_eq!(known, 0x1234_5678_9abc_def0_1111_2222_3333_0004);
+        for another in [incarnation(one, 8, &none), incarnation(other, 4, &none), incarnation(one, 4, &job)] {
+            assert_ne!(known, another);
+        }
+        assert!(replaced("t", one, 8, &none, known).contains("has 8 partitions now and had 4"));
+        assert!(replaced("t", other, 4, &none, known).contains("made again"));
+        assert!(replaced("t", one, 4, &job, known).contains("log.partition_by is [job]"));
     }
 }

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::{KafkaLog, KafkaStream, KafkaTable, Membership, PartitionsReader, StreamWriter};
 use crate::log::topics::{
-    Assigned, Committed, Group, PartitionFrom, PartitionsRead, Stream, StreamWrite, Table, TableEntry, Topic, Written,
+    Assigned, Committed, Group, PartitionFrom, PartitionsRead, Samples, Stream, StreamWrite, Table, TableEntry, Topic,
+    Written,
 };
 use crate::log::{Extent, Log, LogRecord, ReadError};
-use crate::model::{PartitionId, Position};
+use crate::model::{PartitionId, Partitioner, Position};
 
 impl Topic for KafkaLog {
     fn partitions(&self) -> u16 {
@@ -26,6 +27,12 @@ impl Topic for KafkaLog {
     }
     fn reader(&self) -> Result<Box<dyn PartitionsRead>, ReadError> {
         Ok(Box::new(self.partitions_reader()?))
+    }
+}
+
+impl Samples for KafkaLog {
+    fn partitioner(&self) -> Partitioner {
+        Log::partitioner(self)
     }
 }
 

@@ -6,8 +6,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::value::{ByteSize, Millis, broker_problem};
+use crate::ingest::gateway::NAME_BYTES_MAX;
+use crate::model::tenant_of_header;
 use crate::plan::spec::Report;
 use crate::plan::spec::tree::{Node, Value, item, member};
+
+/// More topics than this are not imported by one configuration.
+const IMPORT_TOPICS_MAX: usize = 100;
+
+/// What the names of a cluster's own topics end in.
+const CLUSTER_TOPICS: [&str; 5] = ["partials", "results", "jobs", "positions", "senders"];
 
 /// A log in Kafka.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -68,6 +76,36 @@ pub struct KafkaLogConfig {
     /// Who we are to the brokers. Default nobody.
     #[serde(default)]
     pub sasl: Option<KafkaSasl>,
+    /// Topics that others write, whose samples are brought into the log. Default none.
+    #[serde(default)]
+    pub import_topics: Vec<ImportTopicConfig>,
+}
+
+/// A topic that others write.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportTopicConfig {
+    /// Its name.
+    pub topic: String,
+    /// What its records are.
+    pub format: ImportFormatName,
+    /// The tenant of its samples. Default the one of the empty name.
+    #[serde(default)]
+    pub tenant: String,
+    /// The sender of its samples. Default whom ingest.sender_labels name, else import:TOPIC.
+    #[serde(default)]
+    pub sender: String,
+}
+
+/// What the records of a topic are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ImportFormatName {
+    /// Bodies of remote write 1.0 or 2.0, with snappy or without.
+    #[serde(rename = "remote-write")]
+    RemoteWrite,
+    /// A sample each, as prometheus-kafka-adapter writes it.
+    #[serde(rename = "json")]
+    Json,
 }
 
 /// How batches are compressed.
@@ -140,6 +178,7 @@ impl KafkaLogConfig {
             replica: None,
             tls: None,
             sasl: None,
+            import_topics: Vec::new(),
         }
     }
 
@@ -225,6 +264,62 @@ pub(super) fn meaning(log: &Node, report: &mut Report) {
         let message = "the password is in a file or in an environment variable";
         report.error("log.kafka.sasl", sasl.place, message, "set password_file or password_env, one of them");
     }
+    if let Some(list) = kafka.get("import_topics") {
+        import_topics(list, &own_topics(kafka), report);
+    }
+}
+
+/// What our topics are called.
+fn own_topics(kafka: &Node) -> Vec<String> {
+    let text = |key: &str| match kafka.get(key) {
+        Some(Node { value: Value::Text(text), .. }) => Some(text.clone()),
+        _ => None,
+    };
+    let prefix = text("topic_prefix").unwrap_or_else(KafkaLogConfig::default_prefix);
+    let cluster = text("cluster_prefix").unwrap_or_else(|| prefix.clone());
+    let of_cluster = CLUSTER_TOPICS.map(|topic| format!("{cluster}.{topic}"));
+    [format!("{prefix}.samples")].into_iter().chain(of_cluster).collect()
+}
+
+/// Topics have names that can be, are no topics of ours, and are each there once; tenants and senders are such as a request
+/// could name.
+fn import_topics(list: &Node, ours: &[String], report: &mut Report) {
+    const FIELD: &str = "log.kafka.import_topics";
+    let topics = list.items();
+    if topics.len() > IMPORT_TOPICS_MAX {
+        let message = format!("names {} topics, the limit is {IMPORT_TOPICS_MAX}", topics.len());
+        report.error(FIELD, list.place, message, "import the others with a process of another topic_prefix");
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, entry) in topics.iter().enumerate() {
+        let at = |key: &str| member(&item(FIELD, index), key);
+        if let Some(Node { value: Value::Text(topic), place }) = entry.get("topic") {
+            if !is_topic(topic) {
+                let remedy = "use letters, digits, '.', '_' and '-', at most 249 of them";
+                report.error(at("topic"), *place, format!("{topic:?} cannot be a topic's name"), remedy);
+            } else if ours.contains(topic) {
+                let message = format!("{topic:?} is Prefold's own topic");
+                report.error(at("topic"), *place, message, "name a topic that others write");
+            } else if seen.contains(&topic.as_str()) {
+                report.error(at("topic"), *place, format!("{topic:?} is there twice"), "name each topic once");
+            }
+            seen.push(topic);
+        }
+        for key in ["tenant", "sender"] {
+            if let Some(Node { value: Value::Text(name), place }) = entry.get(key)
+                && (name.len() > NAME_BYTES_MAX || tenant_of_header(Some(name.as_bytes())).is_err())
+            {
+                let message = format!("must be printable ASCII of at most {NAME_BYTES_MAX} bytes");
+                report.error(at(key), *place, message, "use letters, digits and hyphens, and be short");
+            }
+        }
+    }
+}
+
+/// Whether Kafka takes it as a topic's name.
+fn is_topic(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&text.len()) && text.bytes().all(legal) && ![".", ".."].contains(&text)
 }
 
 /// Whether Kafka takes it in the name of a topic.

@@ -18,7 +18,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(in crate::node) use kafka::is_name;
-pub use kafka::{KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls};
+pub use kafka::{
+    ImportFormatName, ImportTopicConfig, KafkaCompression, KafkaLogConfig, KafkaMechanism, KafkaSasl, KafkaTls,
+};
 pub use limits::LimitsConfig;
 pub use overrides::Overrides;
 pub use read::{CONFIG_BYTES_MAX, CheckedConfig, check_config, read_config, schema};
@@ -175,6 +177,9 @@ pub struct LogConfig {
     pub embedded: EmbeddedLogConfig,
     /// A log in Kafka, in place of the one in the data directory. Default none.
     pub kafka: Option<KafkaLogConfig>,
+    /// The labels whose values decide in which partition a series lies; fixed when the log is made. Default none: each
+    /// series for itself.
+    pub partition_by: Vec<String>,
     /// What time a record has. Default append.
     pub log_time: LogTimeSource,
 }
@@ -183,6 +188,11 @@ impl LogConfig {
     /// How long samples are kept.
     pub fn retention_ms(&self) -> i64 {
         self.kafka.as_ref().map_or(self.embedded.retention.0, |kafka| kafka.retention.0)
+    }
+
+    /// Topics that others write.
+    pub fn import_topics(&self) -> &[ImportTopicConfig] {
+        self.kafka.as_ref().map_or(&[], |kafka| &kafka.import_topics)
     }
 
     /// Whether the log is in Kafka.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use super::value::{ByteSize, SIZE_REMEDY, is_header_name, is_header_value, listen_address_problem, url_problem};
 use super::{Config, UpstreamConfig, kafka, sinks};
 use crate::ingest::scrape::target::Target;
+use crate::model::PartitionBy;
 use crate::model::matcher::is_label_name;
 use crate::model::time::{format_duration, parse_duration};
 use crate::plan::spec::structure::{Grammar, Later};
@@ -132,9 +133,10 @@ fn meaning(tree: &Node, report: &mut Report) {
     for (field, least, most) in SIZES {
         size_within(find(tree, field), field, (*least, *most), report);
     }
-    for field in ["ingest.sender_labels", "ingest.drop_labels"] {
+    for field in ["ingest.sender_labels", "ingest.drop_labels", PARTITION_BY] {
         label_names(find(tree, field), field, report);
     }
+    partition_by(tree, report);
     if let Some(log) = tree.get("log") {
         kafka::meaning(log, report);
     }
@@ -143,6 +145,9 @@ fn meaning(tree: &Node, report: &mut Report) {
     }
     sinks::meaning(tree.get("sinks").map_or(&[][..], Node::items), report);
 }
+
+/// The labels by which the log is partitioned.
+const PARTITION_BY: &str = "log.partition_by";
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -218,6 +223,27 @@ fn label_names(list: Option<&Node>, field: &str, report: &mut Report) {
     }
 }
 
+/// Labels by which a log can be partitioned: few, short, and not dropped before anybody looks at them.
+fn partition_by(tree: &Node, report: &mut Report) {
+    let Some(list) = find(tree, PARTITION_BY) else { return };
+    let (labels, labels_max, bytes_max) = (list.items(), PartitionBy::LABELS_MAX, PartitionBy::NAME_BYTES_MAX);
+    if labels.len() > labels_max {
+        let message = format!("names {} labels, the limit is {labels_max}", labels.len());
+        report.error(PARTITION_BY, list.place, message, "name those that make a group whole, and no others");
+    }
+    let text = |node: &Node| if let Value::Text(text) = &node.value { text.clone() } else { String::new() };
+    let dropped: Vec<String> = find(tree, "ingest.drop_labels").map_or(&[][..], Node::items).iter().map(text).collect();
+    for (index, node) in labels.iter().enumerate() {
+        let (name, field) = (text(node), item(PARTITION_BY, index));
+        if name.len() > bytes_max {
+            let message = format!("has {} bytes, the limit is {bytes_max}", name.len());
+            report.error(field, node.place, message, "name a label with a shorter name");
+        } else if dropped.contains(&name) {
+            let message = format!("{name:?} is dropped by ingest.drop_labels: no series has it");
+            report.error(field, node.place, message, "leave it out of one of them");
+        }
+    }
+}
 const HEADER_NAME_REMEDY: &str = "use letters, digits and hyphens, such as X-Prefold-Sender";
 
 pub(super) fn header_name(field: &str, entry: &Entry, report: &mut Report) {

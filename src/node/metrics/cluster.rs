@@ -156,14 +156,11 @@ mod tests {
         let all: Vec<&str> = worker.iter().chain(&replica).chain(&sets).copied().collect();
         let check = |role: Role, expected: &[&str]| {
             let text = told(role);
-            let found: Vec<&str> = all
-                .iter()
-                .copied()
-                .filter(|metric| {
-                    text.lines()
-                        .any(|line| line.strip_prefix("prefold_").is_some_and(|line| line.trim_end_matches(".0") == *metric))
-                })
-                .collect();
+            let said = |metric: &str| {
+                let mut named = text.lines().filter_map(|line| line.strip_prefix("prefold")?.strip_prefix('_'));
+                named.any(|line| line.trim_end_matches(".0") == metric)
+            };
+            let found: Vec<&str> = all.iter().copied().filter(|metric| said(metric)).collect();
             assert_eq!(found, expected, "{role:?}: {text}");
         };
         check(Role::Worker, &[&worker[..], &sets].concat());

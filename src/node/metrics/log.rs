@@ -71,7 +71,7 @@ pub(super) fn folded(status: &StreamStatus) -> Vec<Family> {
         counter(
             "prefold_fold_skipped",
             "Records and series of the log that cannot be used, not decodable or in the wrong partition; worry at any: \
-             somebody else writes to the log, and every view was uncovered around them.",
+             somebody else writes to the log, or with another log.partition_by, and every view was uncovered around them.",
             one(status.folded.skipped() as f64),
         ),
         gauge(

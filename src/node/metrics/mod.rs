@@ -4,6 +4,7 @@
 //! are no metrics.
 
 mod cluster;
+mod imports;
 mod ingest;
 mod log;
 mod queries;
@@ -109,6 +110,7 @@ fn families(node: &Node) -> Vec<Family> {
     if let Some(part) = &node.ingest {
         families.extend(ingest::families(part));
         families.extend(ingest::scrapes(part));
+        families.extend(imports::families(&part.imports));
         families.extend(log::families(part));
     }
     families.extend(ingest::files(node));

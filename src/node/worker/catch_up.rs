@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fold::{Part, Scopes, begin_of, part};
 use super::fold_lane::FoldLane;
+use super::part::{Part, Scopes, begin_of, part};
 use super::{Topics, ViewsInForce, places};
 use crate::compile::{FUTURE_MS, OperatorsPlan, compile};
 use crate::dataflow::ViewSet;
@@ -148,7 +148,7 @@ impl CatchUp {
             Some(lane) => lane,
             None => {
                 let reader = topics.samples.reader().map_err(|error| error.to_string())?;
-                self.lane.insert(FoldLane::start(reader, 1, topics.samples.partitions())?)
+                self.lane.insert(FoldLane::start(reader, 1, topics.samples.partitioner())?)
             }
         };
         lane.add(partition, from)?;

@@ -16,7 +16,7 @@ use crate::dataflow::{
 };
 use crate::log::topics::{PartitionFrom, PartitionsRead, StreamWrite, Table, Written};
 use crate::log::{LogRecord, ReadError};
-use crate::model::{LogTime, PartitionId, Position, SenderSeen, Timestamp};
+use crate::model::{LogTime, PartitionId, Partitioner, Position, SenderSeen, Timestamp};
 use crate::wire::cluster::PartialsRecord;
 
 /// Records are read in batches of about this many bytes.
@@ -39,6 +39,7 @@ pub(super) struct FoldLane {
 }
 
 /// One partition.
+#[derive(Default)]
 struct Lane {
     /// Where reading began: nothing before it was wanted.
     from: LogTime,
@@ -78,8 +79,8 @@ pub(super) struct Flush {
 }
 
 impl FoldLane {
-    pub fn start(reader: Box<dyn PartitionsRead>, threads: usize, partitions: u16) -> Result<FoldLane, String> {
-        let options = DataflowOptions { threads, partitions, senders: Vec::new(), new_senders_uncover: true };
+    pub fn start(reader: Box<dyn PartitionsRead>, threads: usize, partitioner: Partitioner) -> Result<FoldLane, String> {
+        let options = DataflowOptions { threads, partitioner, senders: Vec::new(), new_senders_uncover: true };
         Ok(FoldLane {
             dataflow: Dataflow::start_fold(options)?,
             reader,
@@ -287,19 +288,7 @@ impl FoldLane {
 
 impl Lane {
     fn new(from: LogTime) -> Lane {
-        Lane {
-            from,
-            held: Vec::new(),
-            begun: None,
-            fed: None,
-            closed: None,
-            messages: Vec::new(),
-            scope: None,
-            keyframe_due: None,
-            said: None,
-            lost_after: None,
-            before: Vec::new(),
-        }
+        Lane { from, ..Lane::default() }
     }
 
     /// Another scope: what waits is said under the one before.

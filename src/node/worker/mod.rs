@@ -8,18 +8,19 @@
 //!
 //! Which partitions are whose is up to Kafka's consumer groups. Nothing is handed over when one moves: the next owner reads
 //! the log again as far back as it has to, and says again what was said. Reading order: `fold_lane` folds, `fold` decides
-//! what; `combine` is the other half; `places` is what both keep in tables.
+//! what, and of a `part` from where; `combine` is the other half; `places` is what both keep in tables.
 
 mod catch_up;
 mod combine;
 mod fold;
 mod fold_lane;
+mod part;
 mod places;
 mod run;
 
 use std::sync::Arc;
 
-use crate::log::topics::{Group, Stream, Table, Topic};
+use crate::log::topics::{Group, Samples, Stream, Table};
 use crate::plan::Catalog;
 
 pub use combine::{CombineWorker, CombineWorkerOptions};
@@ -30,7 +31,7 @@ pub use run::Worker;
 /// The topics of a cluster, as a worker sees them.
 #[derive(Clone)]
 pub struct Topics {
-    pub samples: Arc<dyn Topic>,
+    pub samples: Arc<dyn Samples>,
     pub partials: Arc<dyn Stream>,
     pub results: Arc<dyn Stream>,
     /// Where each partition of "partials" stands.
