@@ -57,13 +57,12 @@ impl StreamPart {
         self.status.failed.lock().clone()
     }
 
-    /// Gives jobs that were read again to whoever streams; false once it was told to stop.
-    pub(super) fn reload(&self, loaded: super::jobs::LoadedJobs) -> bool {
-        let handle = self.handle.lock();
-        if let Some(Err(waits)) = handle.as_ref().map(|handle| handle.reload(loaded)) {
-            tracing::warn!("{waits}");
-        }
-        handle.is_some()
+    /// Gives jobs that were read again to whoever streams, unless it was told to stop.
+    ///
+    /// # Errors
+    /// Why they are not in force, or not proposed.
+    pub(super) fn reload(&self, loaded: super::jobs::LoadedJobs) -> Result<(), String> {
+        self.handle.lock().as_ref().map_or(Ok(()), |handle| handle.reload(loaded))
     }
 
     fn stop(&self) {

@@ -1,7 +1,7 @@
 //! A query replica's threads: one follows the results, one the job sets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::job_sets::Sets;
@@ -16,8 +16,6 @@ use crate::store::Store;
 pub struct Following {
     status: Arc<StreamStatus>,
     threads: Vec<JoinHandle<()>>,
-    /// Records and views that could not be used.
-    pub skipped: Arc<AtomicU64>,
 }
 
 impl Following {
@@ -32,9 +30,8 @@ impl Following {
         group: Arc<dyn Group>,
         status: Arc<StreamStatus>,
     ) -> Result<Following, String> {
-        let skipped = Arc::new(AtomicU64::new(0));
         let replica = {
-            let (told, skipped) = (Arc::clone(&status), Arc::clone(&skipped));
+            let told = Arc::clone(&status);
             let jobs = Arc::clone(&sets.jobs);
             move || {
                 let begin = || Replica::start(Arc::clone(&results), Arc::clone(&store), Arc::clone(&told));
@@ -45,10 +42,10 @@ impl Following {
                     }
                     group.commit(&replica.positions());
                     while group.events().try_recv().is_ok() {}
-                    skipped.fetch_add(std::mem::take(&mut replica.skipped), Ordering::Relaxed);
+                    told.cluster.results_skipped.fetch_add(std::mem::take(&mut replica.skipped), Ordering::Relaxed);
                     Ok(())
                 };
-                again_and_again("results", &told, &AtomicU64::new(0), begin, step);
+                again_and_again("results", &told, &told.cluster.results_restarts, begin, step);
             }
         };
         let sets = {
@@ -56,7 +53,7 @@ impl Following {
             move || follow(&sets, &told)
         };
         let threads = vec![spawn("results", replica)?, spawn("sets", sets)?];
-        Ok(Following { status, threads, skipped })
+        Ok(Following { status, threads })
     }
 }
 

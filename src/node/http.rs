@@ -87,7 +87,10 @@ fn own_metrics(node: &Arc<Node>) -> Response {
 fn ready(node: &Node) -> Response {
     let unanswering = |queries: &Queries| node.role == Role::Query && queries.proxy.upstream.is_none() && !node.caught_up();
     let why = if let Some(why) = node.streaming.as_ref().and_then(StreamPart::failed) {
-        format!("streaming has stopped: {why}\n")
+        match node.role {
+            Role::Worker | Role::Query => format!("something fails and is begun again every second: {why}\n"),
+            Role::Run | Role::Gateway => format!("streaming has stopped: {why}\n"),
+        }
     } else if let Some(why) = node.ingest.as_ref().and_then(|ingest| ingest.gateway.failing()) {
         format!("writes are refused: {why}\n")
     } else if node.queries.as_ref().is_some_and(unanswering) {

@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod begin;
 pub mod clock;
 pub mod cluster;
+pub mod cluster_progress;
 pub mod cluster_topics;
 pub mod config;
 mod fold_progress;

@@ -62,7 +62,12 @@ impl Node {
         }
         let views = loaded.as_ref().map(|loaded| loaded.catalog.len());
         if let (Some(streaming), Some(loaded)) = (&self.streaming, loaded) {
-            streaming.reload(loaded);
+            match streaming.reload(loaded) {
+                Err(refused) if self.role == Role::Worker => return Err(refused),
+                // They come into force later.
+                Err(waits) => tracing::warn!("{waits}"),
+                Ok(()) => {}
+            }
         }
         Ok(Reloaded { views })
     }
@@ -85,4 +90,37 @@ fn scrape_configs(file: &Path) -> Result<Option<Vec<ScrapeConfig>>, String> {
     let text = sources::read(file).map_err(|error| error.to_string())?;
     let lines = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Ok(read_config(file, &text).map_err(lines)?.scrape_configs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::assembly::StreamPart;
+    use crate::node::clock::SystemClock;
+    use crate::node::config::Config;
+    use crate::node::in_force::JobsInForce;
+    use crate::node::jobs::LoadedJobs;
+    use crate::node::stream::{StreamHandle, StreamStatus};
+
+    struct Refuses;
+
+    impl StreamHandle for Refuses {
+        fn reload(&self, _: LoadedJobs) -> Result<(), String> {
+            Err("they drop 3 of 4 views".to_owned())
+        }
+    }
+
+    /// Jobs of a directory come into force later; jobs of a cluster were not proposed, and whoever asked must hear it.
+    #[test]
+    fn a_worker_says_that_its_jobs_were_not_proposed() {
+        for (role, expected) in [(Role::Run, None), (Role::Worker, Some("they drop 3 of 4 views"))] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config { jobs: dir.path().to_owned(), ..Config::default() };
+            let jobs = Arc::new(JobsInForce::new(LoadedJobs::default(), None));
+            let streaming = StreamPart::new(Arc::new(StreamStatus::default()), jobs, Box::new(Refuses));
+            let node = Node::assemble((role, config, Arc::new(SystemClock)), None, None, Some(streaming));
+            assert_eq!(node.reload().err().as_deref(), expected);
+            assert_eq!(node.last_reload.lock().problems.as_deref(), expected);
+        }
+    }
 }

@@ -31,6 +31,11 @@ pub struct Replica {
     status: Arc<StreamStatus>,
     reader: Box<dyn PartitionsRead>,
     positions: BTreeMap<PartitionId, Position>,
+    /// Of each view that was heard of, how long spans reach.
+    settles_ms: HashMap<ViewId, i64>,
+    /// Views of partitions that lost records, until their next grid points are heard of. The store has a gap open from
+    /// there meanwhile, so that this survives a restart.
+    unsettled: HashMap<ViewId, Timestamp>,
     /// Whether a view was described since somebody last asked.
     described: bool,
     /// Records and views that could not be used.
@@ -54,12 +59,18 @@ impl Replica {
             let from = known.map_or(PartitionFrom::Beginning, PartitionFrom::Committed);
             reader.add(partition, from).map_err(|error| error.to_string())?;
         }
+        let (mut settles_ms, mut unsettled, skipped) = (HashMap::new(), HashMap::new(), 0);
+        for (id, state) in store.views() {
+            settles_ms.extend(settles_in(&state.description).map(|ms| (id, ms)));
+            let open = state.spans.iter().find(|span| span.reason == SpanReason::Gap && span.to == Timestamp::MAX);
+            unsettled.extend(open.map(|span| (id, span.from)));
+        }
         let is_another = store.positions().is_some_and(|(incarnation, _)| incarnation != results.incarnation());
-        let partitions = results.partitions();
-        let replica = Replica { results, store, status, reader, positions, described: false, skipped: 0 };
+        let described = false;
+        let mut replica = Replica { results, store, status, reader, positions, settles_ms, unsettled, described, skipped };
         // What was told in the other one and not read may have withdrawn anything.
         if is_another {
-            (0..partitions).try_for_each(|partition| replica.lost(PartitionId(partition)))?;
+            (0..replica.results.partitions()).try_for_each(|partition| replica.lost(PartitionId(partition)))?;
         }
         Ok(replica)
     }
@@ -119,7 +130,9 @@ impl Replica {
                 Err(error) => {
                     self.skipped += 1;
                     tracing::error!(partition = partition.0, offset = offset.0, %error, "a record of results is skipped");
-                    self.uncover_newest(partition, &mut commit);
+                    for (id, state) in self.of_partition(partition) {
+                        self.uncover_newest((id, state.step_ms), final_to.get(&id).copied().or(state.final_to), &mut commit);
+                    }
                 }
             }
             let log_time: LogTime = log_time.max(self.positions.get(&partition).map_or(Timestamp::MIN, |p| p.log_time));
@@ -127,31 +140,7 @@ impl Replica {
             self.status.log_time.fetch_max(log_time.0, Ordering::Relaxed);
         }
         commit.positions = self.positions.values().copied().collect();
-        self.commit_what_can_be(commit)
-    }
-
-    /// A view's results that cannot be so, off its grid say, are left out and uncovered: the others' are no worse for them.
-    fn commit_what_can_be(&mut self, mut commit: Commit) -> Result<(), String> {
-        loop {
-            let refused = match self.try_commit(&commit) {
-                Err(StoreError::Refused { view, what }) => {
-                    tracing::error!(%view, what, "results of a view cannot be stored, and are uncovered");
-                    view
-                }
-                done => return done.map_err(|error| format!("cannot commit results: {error}")),
-            };
-            self.skipped += 1;
-            commit.results.retain(|result| result.view != refused);
-            let is_of = |(view, _): &(ViewId, Timestamp)| *view == refused;
-            let to = commit.final_to.iter().filter(|one| is_of(one)).map(|(_, to)| *to).max();
-            let from = self.store.view(refused).and_then(|state| state.final_to).unwrap_or(Timestamp(0));
-            commit.spans.extend(to.map(|to| Uncover { view: refused, reason: SpanReason::Gap, from, to: to + 1 }));
-            if to.is_none() {
-                commit.spans.retain(|span| span.view != refused);
-            }
-            commit.final_to.retain(|one| !is_of(one));
-            commit.covered_from.retain(|one| !is_of(one));
-        }
+        self.commit(&commit)
     }
 
     fn take_view(
@@ -169,23 +158,31 @@ impl Replica {
             return Ok(());
         };
         let final_before = final_to.get(&id).copied().or(state.final_to);
+        if !is_sound(said, state.step_ms) {
+            self.skipped += 1;
+            tracing::error!(view = %id, "results off a view's grid, or outside what they decide: skipped");
+            self.uncover_newest((id, state.step_ms), final_before, commit);
+            return Ok(());
+        }
         if let Some((from, to)) = said.decided {
             // What was told of it before may have been deleted.
             let partition = home_of(id, self.results.partitions());
-            let is_cut = final_before.is_none() && self.results.extent(partition).truncated;
-            let open = state.spans.iter().find(|span| span.reason == SpanReason::Gap && span.to == Timestamp::MAX);
-            let begin = open.map(|span| span.from).or(is_cut.then_some(from));
-            if let Some(begin) = begin {
-                let to = from.max(begin) + settles_ms(&state) + state.step_ms;
-                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from: begin, to });
+            let settled = final_before.map_or(from, |before| before.max(from)) + self.settles(id) + state.step_ms;
+            if final_before.is_none() && self.results.extent(partition).truncated {
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: settled });
+            }
+            if final_before.is_none_or(|before| before < to)
+                && let Some(from) = self.unsettled.remove(&id)
+            {
+                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: settled });
             }
             final_to.insert(id, final_before.map_or(to, |before| before.max(to)));
         }
         // What was open when an older record was written may be closed by now: who wrote it was cut off for a while.
         let is_stale = final_before.is_some_and(|before| said.decided.is_none_or(|(_, to)| to < before));
-        let mut said = said.clone();
-        said.spans.retain(|(_, _, to)| !is_stale || *to != Timestamp::MAX);
-        commit_of(&said, state.step_ms, final_before, commit);
+        let mut told = said.clone();
+        told.spans.retain(|(_, _, to)| !is_stale || *to != Timestamp::MAX);
+        commit_of(&told, state.step_ms, final_before, commit);
         for point in &said.points {
             self.status.note_emitted(&emitted_of(id, point));
         }
@@ -194,46 +191,47 @@ impl Replica {
 
     fn describe(&mut self, id: ViewId, described: &Described) -> Result<(), String> {
         self.described = true;
-        let Described { step_ms, fields, retention_ms, text, .. } = described.clone();
-        let description = ViewDescription { step_ms, fields, retention_ms, text };
+        self.settles_ms.insert(id, described.settles_ms);
+        let Described { step_ms, fields, retention_ms, settles_ms, ref text } = *described;
+        let description = ViewDescription { step_ms, fields, retention_ms, text: with_settles(text, settles_ms) };
         match self.retried(|store| store.describe(id, description.clone())) {
             Ok(()) => Ok(()),
-            Err(StoreError::Refused { what, .. }) => {
+            Err(error @ (StoreError::Refused { .. } | StoreError::OtherShape { .. } | StoreError::TooLarge { .. })) => {
                 self.skipped += 1;
-                tracing::error!(view = %id, what, "what a view is cannot be stored, and none of its results");
+                tracing::error!(view = %id, %error, "what a view is said to be cannot be stored");
                 Ok(())
             }
             Err(error) => Err(format!("cannot store what view {id} is: {error}")),
         }
     }
 
-    /// Everything told of the views of a partition may have been withdrawn in what is lost: they are uncovered until it is known
-    /// from where on nothing is missing.
-    fn lost(&self, partition: PartitionId) -> Result<(), String> {
+    /// Everything told of the views of a partition may have been withdrawn in what is lost.
+    fn lost(&mut self, partition: PartitionId) -> Result<(), String> {
         let mut commit = self.empty();
         for (id, state) in self.of_partition(partition) {
-            if let Some(from) = state.covered_from {
-                commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: Timestamp::MAX });
-            }
+            let Some(from) = state.final_to.and(state.covered_from) else { continue };
+            let from = *self.unsettled.entry(id).or_insert(from);
+            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to: Timestamp::MAX });
         }
         self.commit(&commit)
     }
 
-    /// A record that cannot be read may have uncovered what was told shortly before.
-    fn uncover_newest(&self, partition: PartitionId, commit: &mut Commit) {
-        for (id, state) in self.of_partition(partition) {
-            let (Some(from), Some(to), settles_ms) = (state.covered_from, state.final_to, settles_ms(&state)) else {
-                continue;
-            };
-            let (from, to) = (from.max(to - settles_ms), to + (settles_ms + state.step_ms));
-            commit.spans.push(Uncover { view: id, reason: SpanReason::Gap, from, to });
-        }
+    /// What cannot be read may have uncovered what was told of a view shortly before.
+    fn uncover_newest(&self, (view, step_ms): (ViewId, i64), final_to: Option<Timestamp>, commit: &mut Commit) {
+        let Some(final_to) = final_to else { return };
+        let settles_ms = self.settles(view);
+        let (from, to) = (final_to - settles_ms, final_to + step_ms + settles_ms);
+        commit.spans.push(Uncover { view, reason: SpanReason::Gap, from, to });
     }
 
-    /// The views of a partition.
-    fn of_partition(&self, partition: PartitionId) -> impl Iterator<Item = (ViewId, ViewState)> {
+    /// An hour while it is not known.
+    fn settles(&self, id: ViewId) -> i64 {
+        self.settles_ms.get(&id).copied().unwrap_or(3_600_000)
+    }
+
+    fn of_partition(&self, partition: PartitionId) -> Vec<(ViewId, ViewState)> {
         let partitions = self.results.partitions();
-        self.store.views().into_iter().filter(move |(id, _)| home_of(*id, partitions) == partition)
+        self.store.views().into_iter().filter(|(id, _)| home_of(*id, partitions) == partition).collect()
     }
 
     fn empty(&self) -> Commit {
@@ -241,12 +239,8 @@ impl Replica {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), String> {
-        self.try_commit(commit).map_err(|error| format!("cannot commit results: {error}"))
-    }
-
-    fn try_commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let durability = if commit.is_idle() { Durability::Later } else { Durability::Now };
-        self.retried(|store| store.apply(commit, durability))
+        self.retried(|store| store.apply(commit, durability)).map_err(|error| format!("cannot commit results: {error}"))
     }
 
     /// Again and again while the disk refuses: what was read stays in the topic.
@@ -266,11 +260,30 @@ impl Replica {
     }
 }
 
-/// How long after a grid point a span that began before it may still cover it: an hour while that is not known.
-fn settles_ms(state: &ViewState) -> i64 {
-    #[derive(serde::Deserialize)]
-    struct Told {
-        settles_ms: i64,
+/// Whether a store can take what is said of a view.
+fn is_sound(said: &ViewResults, step_ms: i64) -> bool {
+    let on_grid = |t: Timestamp| t.0.rem_euclid(step_ms) == 0;
+    said.decided.is_none_or(|(from, to)| {
+        from <= to
+            && on_grid(from)
+            && on_grid(to)
+            && said.points.iter().all(|point| on_grid(point.t) && (from..=to).contains(&point.t))
+    })
+}
+
+/// The name under which a view's text says how long spans reach: a replica that is started again must not wait for it.
+const SETTLES: &str = "settles_ms";
+
+fn with_settles(text: &str, settles_ms: i64) -> String {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(mut known) => {
+            known.insert(SETTLES.to_owned(), settles_ms.into());
+            serde_json::Value::from(known).to_string()
+        }
+        Err(_) => text.to_owned(),
     }
-    serde_json::from_str::<Told>(&state.description).map_or(3_600_000, |told| told.settles_ms)
+}
+
+fn settles_in(text: &str) -> Option<i64> {
+    serde_json::from_str::<serde_json::Value>(text).ok()?.get(SETTLES)?.as_i64()
 }

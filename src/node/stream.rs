@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use dashmap::DashMap;
 
+use super::cluster_progress::ClusterProgress;
 use super::fold_progress::FoldProgress;
 use super::in_force::JobsInForce;
 use super::jobs::LoadedJobs;
@@ -42,6 +43,8 @@ pub struct StreamStatus {
     pub log_time: AtomicI64,
     pub views: DashMap<ViewId, ViewProgress>,
     pub folded: FoldProgress,
+    /// Of a worker or a query replica; all zero elsewhere.
+    pub cluster: ClusterProgress,
     /// Whether it is told to stop: nothing is tried again any more.
     pub stopping: AtomicBool,
     /// Why streaming has stopped, if it has.
@@ -188,7 +191,7 @@ pub fn description(entry: &CatalogEntry) -> ViewDescription {
     let view = &entry.view;
     let text = serde_json::json!({
         "job": entry.job, "rule": entry.rule, "expr": entry.expr, "view": view.shape.to_string(), "tenant": view.tenant,
-        "max_delay_ms": view.max_delay_ms, "records": entry.records, "settles_ms": settles_ms(view),
+        "max_delay_ms": view.max_delay_ms, "records": entry.records,
     });
     ViewDescription {
         step_ms: view.step_ms,

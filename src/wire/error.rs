@@ -99,6 +99,8 @@ pub enum Problem {
     SeriesIdMissing,
     #[error("a series id has {len} bytes instead of 16")]
     SeriesIdLength { len: usize },
+    #[error("the record is over, and {left} bytes are left")]
+    BytesLeft { left: usize },
     #[error("{found} is not the number of {what}")]
     NumberOutOfRange { what: &'static str, found: u64 },
     #[error("a record's labels were interned in another symbol table than the one it was finished with")]

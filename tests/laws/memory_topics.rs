@@ -25,17 +25,28 @@ pub struct MemoryTopic {
     partition_by: PartitionBy,
     incarnation: u128,
     clock: Arc<Mutex<i64>>,
+    /// How many records of each partition retention has deleted.
+    deleted: Arc<Mutex<BTreeMap<PartitionId, usize>>>,
 }
 
 impl MemoryTopic {
     pub fn new(partitions: u16, incarnation: u128) -> MemoryTopic {
         let partitions = (0..partitions).map(|_| Mutex::default()).collect();
-        let partition_by = PartitionBy::default();
-        MemoryTopic { partitions: Arc::new(partitions), partition_by, incarnation, clock: Arc::default() }
+        let (partitions, partition_by) = (Arc::new(partitions), PartitionBy::default());
+        MemoryTopic { partitions, partition_by, incarnation, clock: Arc::default(), deleted: Arc::default() }
     }
 
     pub fn partitioned_by(self, partition_by: PartitionBy) -> MemoryTopic {
         MemoryTopic { partition_by, ..self }
+    }
+
+    /// Deletes the first records of a partition, so many in all.
+    pub fn delete(&self, partition: PartitionId, records: usize) {
+        self.deleted.lock().insert(partition, records);
+    }
+
+    fn first(&self, partition: PartitionId) -> usize {
+        self.deleted.lock().get(&partition).copied().unwrap_or_default()
     }
 
     pub fn push(&self, partition: PartitionId, log_time: Timestamp, payload: Bytes) -> Offset {
@@ -62,14 +73,15 @@ impl Topic for MemoryTopic {
         self.incarnation
     }
     fn extent(&self, partition: PartitionId) -> Extent {
+        let first = self.first(partition);
         let records = self.of(partition);
         let log_time = |record: Option<&LogRecord>| record.map_or(Timestamp::MIN, |record| record.log_time);
         Extent {
-            first: Offset(0),
+            first: Offset(first as u64),
             next: Offset(records.len() as u64),
-            first_log_time: log_time(records.first()),
+            first_log_time: log_time(records.get(first)),
             newest_log_time: log_time(records.last()),
-            truncated: false,
+            truncated: first > 0,
         }
     }
     fn reader(&self) -> Result<Box<dyn PartitionsRead>, ReadError> {
@@ -124,7 +136,7 @@ impl PartitionsRead for MemoryReader {
     fn add(&mut self, partition: PartitionId, from: PartitionFrom) -> Result<(), ReadError> {
         let records = self.topic.of(partition);
         let next = match from {
-            PartitionFrom::Beginning => 0,
+            PartitionFrom::Beginning => self.topic.first(partition),
             PartitionFrom::LogTime(log_time) => records.partition_point(|record| record.log_time < log_time),
             PartitionFrom::Offset(next) | PartitionFrom::Committed(Committed { next, .. }) => next.0 as usize,
         };
@@ -143,6 +155,11 @@ impl PartitionsRead for MemoryReader {
     }
     fn read(&mut self, out: &mut Vec<LogRecord>, _: usize, _: Duration) -> Result<(), ReadError> {
         for (partition, next) in self.next.iter_mut().filter(|(partition, _)| !self.paused.contains(partition)) {
+            let first = self.topic.first(*partition);
+            if *next < first {
+                let (wanted, first) = (Offset(*next as u64), Offset(first as u64));
+                return Err(ReadError::Gone { partition: *partition, wanted, first });
+            }
             let records = self.topic.of(*partition);
             let given = records.get(*next..).unwrap_or_default().iter().take(40).cloned();
             let before = out.len();
@@ -152,6 +169,9 @@ impl PartitionsRead for MemoryReader {
         Ok(())
     }
     fn skip_gap(&mut self) -> Result<(), ReadError> {
+        for (partition, next) in &mut self.next {
+            *next = (*next).max(self.topic.first(*partition));
+        }
         Ok(())
     }
     fn ahead(&self, partition: PartitionId) -> u64 {

@@ -7,6 +7,8 @@
 //! Where we refuse what prost accepts, on purpose, `stricter` in each file says so; everything else must be accepted with
 //! equal content.
 
+mod cluster;
+mod cluster_golden;
 mod message;
 mod record;
 mod record_writer;

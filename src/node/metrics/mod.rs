@@ -3,6 +3,7 @@
 //! Everything is counted where it happens; here it is only read, when somebody scrapes. Of a part that a role has not there
 //! are no metrics.
 
+mod cluster;
 mod imports;
 mod ingest;
 mod log;
@@ -115,6 +116,7 @@ fn families(node: &Node) -> Vec<Family> {
     families.extend(ingest::files(node));
     if let Some(streaming) = &node.streaming {
         families.extend(node.role.folds().then(|| log::folded(&streaming.status)).into_iter().flatten());
+        families.extend(cluster::families(node.role, streaming));
         families.extend(views::families(streaming, node.queries.as_ref()));
     }
     if let Some(queries) = &node.queries {

@@ -1,6 +1,6 @@
 //! What needs attention, in sentences that say what to do; an empty list is good news.
 
-use super::facts::{Facts, QueryFacts, StreamFacts, ViewFacts};
+use super::facts::{ClusterFacts, Facts, QueryFacts, StreamFacts, ViewFacts};
 use super::html::ago;
 use crate::model::Timestamp;
 use crate::model::time::format_duration;
@@ -52,13 +52,44 @@ pub fn sentences(facts: &Facts) -> Vec<String> {
 
 fn of_stream(stream: &StreamFacts) -> Vec<String> {
     let mut sentences = Vec::new();
-    if let Some(why) = &stream.failed {
-        sentences.push(format!("Streaming has stopped: {why}. Results stay as they are; restart the process."));
+    match (&stream.failed, &stream.cluster) {
+        (None, _) => {}
+        (Some(why), None) => {
+            sentences.push(format!("Streaming has stopped: {why}. Results stay as they are; restart the process."));
+        }
+        (Some(why), Some(_)) => {
+            sentences.push(format!("Something fails and is begun again every second, nothing is lost meanwhile: {why}."));
+        }
     }
+    sentences.extend(stream.cluster.iter().flat_map(of_cluster));
     if !stream.caught_up {
         let (what, ahead) =
             (if stream.folds { "The log is being replayed" } else { "Results are being read" }, stream.records_ahead);
         sentences.push(format!("{what}, {ahead} records are ahead; views are behind until that is done."));
+    }
+    sentences
+}
+
+fn of_cluster(cluster: &ClusterFacts) -> Vec<String> {
+    let mut sentences = Vec::new();
+    match &cluster.sets {
+        None => {
+            sentences.push("No jobs have been proposed yet: a worker with a directory of jobs proposes them.".to_owned())
+        }
+        Some(sets) => sentences.extend(sets.waiting.as_ref().map(|(set, why)| {
+            let (number, why) = (set.number, why.lines().next().unwrap_or_default());
+            format!(
+                "Job set {number} cannot be read here, {} stays in force: {why}. Upgrade this process.",
+                sets.in_force.number
+            )
+        })),
+    }
+    if cluster.partitions == Some((0, 0)) {
+        sentences.push("No partition is this worker's: others have them all, or it has only just joined.".to_owned());
+    }
+    if cluster.skipped > 0 {
+        sentences
+            .push(format!("{} records were skipped since the start, the log of this process says why.", cluster.skipped));
     }
     sentences
 }

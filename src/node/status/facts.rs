@@ -1,11 +1,13 @@
 //! What the page shows, gathered at one moment.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use smol_str::SmolStr;
 
 use crate::model::{PartitionId, SenderSeen, SpanReason, Tenant, Timestamp};
 use crate::node::assembly::{Node, StreamPart};
+use crate::node::in_force::JobSets;
 use crate::node::ingest::Ingest;
 use crate::node::queries::Queries;
 use crate::node::role::Role;
@@ -48,6 +50,18 @@ pub struct StreamFacts {
     pub records_ahead: u64,
     pub log_time: Timestamp,
     pub samples: u64,
+    pub cluster: Option<ClusterFacts>,
+}
+
+/// What a worker or a query replica is in its cluster.
+pub struct ClusterFacts {
+    /// Of samples and of partials, in a worker.
+    pub partitions: Option<(u64, u64)>,
+    pub combine_remaining: u64,
+    pub restarts: u64,
+    pub skipped: u64,
+    /// The set in force, and one that waits.
+    pub sets: Option<Arc<JobSets>>,
 }
 
 #[derive(Default)]
@@ -160,6 +174,20 @@ fn stream(streaming: &StreamPart, role: Role) -> StreamFacts {
         records_ahead: status.records_ahead.load(Ordering::Relaxed),
         log_time: Timestamp(status.log_time.load(Ordering::Relaxed)),
         samples: status.folded.samples(),
+        cluster: matches!(role, Role::Worker | Role::Query).then(|| cluster(streaming, role)),
+    }
+}
+
+fn cluster(streaming: &StreamPart, role: Role) -> ClusterFacts {
+    let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let progress = &streaming.status.cluster;
+    let partitions = (of(&progress.fold_partitions), of(&progress.combine_partitions));
+    ClusterFacts {
+        partitions: (role == Role::Worker).then_some(partitions),
+        combine_remaining: of(&progress.combine_remaining),
+        restarts: of(&progress.fold_restarts) + of(&progress.combine_restarts) + of(&progress.results_restarts),
+        skipped: of(&progress.partials_skipped) + of(&progress.results_skipped),
+        sets: streaming.jobs.sets(),
     }
 }
 

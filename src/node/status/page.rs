@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::attention;
-use super::facts::{Facts, QueryFacts, ViewFacts};
+use super::facts::{ClusterFacts, Facts, QueryFacts, ViewFacts};
 use super::html::{Cell, Table, ago, escape, number};
 use crate::model::Timestamp;
 use crate::model::time::format_duration;
@@ -235,6 +235,21 @@ fn senders(facts: &QueryFacts, now: Timestamp, out: &mut String) {
 }
 
 /// The log as it is appended to, and as it is folded.
+fn cluster(cluster: &ClusterFacts) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if let Some((samples, partials)) = cluster.partitions {
+        rows.push(("partitions of samples that are ours", number(samples)));
+        rows.push(("partitions of partials that are ours", number(partials)));
+        rows.push(("records of partials not yet combined", number(cluster.combine_remaining)));
+    }
+    if let Some(sets) = &cluster.sets {
+        let set = &sets.in_force;
+        rows.push(("job set in force", format!("{}, proposed by {}", set.number, set.proposed_by)));
+    }
+    rows.push(("begun again after a failure", number(cluster.restarts)));
+    rows
+}
+
 fn log(facts: &Facts, out: &mut String) {
     let known = |t: Option<Timestamp>| t.map_or_else(|| "never".to_owned(), |t| ago(t, facts.now));
     let mut rows = Vec::new();
@@ -250,6 +265,7 @@ fn log(facts: &Facts, out: &mut String) {
         } else {
             rows.push(("records of results not yet read", number(stream.records_ahead)));
         }
+        rows.extend(stream.cluster.iter().flat_map(cluster));
     }
     if let Some(log) = &facts.log {
         rows.push(("oldest record kept", known(log.oldest)));

@@ -28,7 +28,7 @@ use crate::plan::Catalog;
 pub use combine::{CombineWorker, CombineWorkerOptions};
 pub use fold::{FoldWorker, FoldWorkerOptions};
 pub use places::Checkpoint;
-pub use run::{Worker, WorkerCounters};
+pub use run::Worker;
 
 /// The topics of a cluster, as a worker sees them.
 #[derive(Clone)]

@@ -1,11 +1,12 @@
 //! A worker's threads: one folds, one combines, one follows the job sets. Each begins again when it fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{CombineWorker, CombineWorkerOptions, FoldWorker, FoldWorkerOptions, Topics};
+use crate::node::cluster_progress::ClusterProgress;
 use crate::node::job_sets::Sets;
 use crate::node::jobs::LoadedJobs;
 use crate::node::stream::{StreamHandle, StreamStatus};
@@ -23,26 +24,9 @@ pub struct Worker {
     /// As which it proposes jobs.
     name: String,
     status: Arc<StreamStatus>,
-    /// Counters for metrics.
-    pub counters: Arc<WorkerCounters>,
     threads: Vec<JoinHandle<()>>,
     /// Held to the end: leaving the groups is the last thing that is done.
     topics: Option<Topics>,
-}
-
-/// What a worker has done since it was started.
-#[derive(Default)]
-pub struct WorkerCounters {
-    /// Times that the fold, or combine, began again after a failure.
-    pub fold_restarts: AtomicU64,
-    pub combine_restarts: AtomicU64,
-    /// Records of partials that were skipped.
-    pub partials_skipped: AtomicU64,
-    /// Partitions of samples, and of partials, that are ours.
-    pub samples_partitions: AtomicU64,
-    pub partials_partitions: AtomicU64,
-    /// Records of partials not read yet.
-    pub partials_ahead: AtomicU64,
 }
 
 impl Worker {
@@ -57,24 +41,21 @@ impl Worker {
         (threads, new_senders_uncover): (usize, bool),
         status: Arc<StreamStatus>,
     ) -> Result<Worker, String> {
-        let counters = Arc::new(WorkerCounters::default());
         let fold = {
             let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
-            let counters = Arc::clone(&counters);
             let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY };
             move || {
                 let begin = || FoldWorker::start(topics.clone(), Arc::clone(&in_force), options);
-                again_and_again("fold", &told, &counters.fold_restarts, begin, |fold| step_fold(fold, &told, &counters));
+                again_and_again("fold", &told, &told.cluster.fold_restarts, begin, |fold| step_fold(fold, &told));
             }
         };
         let combine = {
             let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
-            let counters = Arc::clone(&counters);
             let options = CombineWorkerOptions { new_senders_uncover, checkpoint_every: CHECKPOINT_EVERY };
             move || {
                 let begin = || CombineWorker::start(topics.clone(), Arc::clone(&in_force), options);
-                let step = |combine: &mut CombineWorker| step_combine(combine, &counters);
-                again_and_again("combine", &told, &counters.combine_restarts, begin, step);
+                let step = |combine: &mut CombineWorker| step_combine(combine, &told.cluster);
+                again_and_again("combine", &told, &told.cluster.combine_restarts, begin, step);
             }
         };
         let follow = {
@@ -82,26 +63,26 @@ impl Worker {
             move || follow(&sets, &told)
         };
         let threads = vec![spawn("fold", fold)?, spawn("combine", combine)?, spawn("sets", follow)?];
-        Ok(Worker { sets, name, status, counters, threads, topics: Some(topics) })
+        Ok(Worker { sets, name, status, threads, topics: Some(topics) })
     }
 }
 
-fn step_fold(fold: &mut FoldWorker, status: &StreamStatus, counters: &WorkerCounters) -> Result<(), String> {
+fn step_fold(fold: &mut FoldWorker, status: &StreamStatus) -> Result<(), String> {
     fold.step()?.iter().for_each(|folded| status.folded.note(folded));
     let ahead = fold.ahead();
-    counters.samples_partitions.store(ahead.len() as u64, Ordering::Relaxed);
+    status.cluster.fold_partitions.store(ahead.len() as u64, Ordering::Relaxed);
     status.records_ahead.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
     status.log_time.store(fold.log_time().0, Ordering::Relaxed);
     status.caught_up.store(fold.caught_up(), Ordering::Relaxed);
     Ok(())
 }
 
-fn step_combine(combine: &mut CombineWorker, counters: &WorkerCounters) -> Result<(), String> {
+fn step_combine(combine: &mut CombineWorker, progress: &ClusterProgress) -> Result<(), String> {
     combine.step()?;
     let ahead = combine.ahead();
-    counters.partials_partitions.store(ahead.len() as u64, Ordering::Relaxed);
-    counters.partials_ahead.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
-    counters.partials_skipped.fetch_add(std::mem::take(&mut combine.skipped), Ordering::Relaxed);
+    progress.combine_partitions.store(ahead.len() as u64, Ordering::Relaxed);
+    progress.combine_remaining.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
+    progress.partials_skipped.fetch_add(std::mem::take(&mut combine.skipped), Ordering::Relaxed);
     Ok(())
 }
 

@@ -134,7 +134,12 @@ fn read_columns(reader: &mut Reader<'_>, strings: &StringsOf<'_>, count: usize) 
         return reader.error(Problem::TooMany { what: "groups without labels", max: 1 });
     }
     let names = (0..columns).map(|_| strings.read_one(reader)).collect::<Result<Vec<_>, _>>()?;
-    let mut rows: Vec<Vec<(SmolStr, SmolStr)>> = vec![Vec::new(); count];
+    // Each of them takes a byte at least: what is reserved is in proportion to what is there.
+    let (values, left) = ((columns as u64).saturating_mul(count as u64), reader.left());
+    if values > left as u64 {
+        return reader.error(Problem::LengthTooLong { claimed: values, left });
+    }
+    let mut rows: Vec<Vec<(SmolStr, SmolStr)>> = (0..count).map(|_| Vec::with_capacity(columns)).collect();
     for name in &names {
         for row in &mut rows {
             let value = strings.read_one(reader)?;

@@ -115,7 +115,24 @@ fn read_view(reader: &mut Reader<'_>) -> Result<ViewId, WireError> {
 }
 
 fn read_bool(reader: &mut Reader<'_>) -> Result<bool, WireError> {
-    Ok(reader.varint()? != 0)
+    match reader.varint()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        found => reader.error(Problem::NumberOutOfRange { what: "yes or no", found }),
+    }
+}
+
+/// A record ends where all of it was read.
+fn ended(reader: &Reader<'_>) -> Result<(), WireError> {
+    match reader.left() {
+        0 => Ok(()),
+        left => reader.error(Problem::BytesLeft { left }),
+    }
+}
+
+fn read_u32(reader: &mut Reader<'_>, what: &'static str) -> Result<u32, WireError> {
+    let found = reader.varint()?;
+    u32::try_from(found).or_else(|_| reader.error(Problem::NumberOutOfRange { what, found }))
 }
 
 /// How many things follow. Each takes at least `bytes_least`, so that a claim of more than are there reserves nothing.

@@ -7,8 +7,9 @@
 use super::groups::{self, GroupRow};
 use super::strings::{Strings, StringsOf};
 use super::{
-    SenderOf, SpanOf, opened, put_senders, put_signed, put_spans, put_time, put_time_after, put_u128, read_bool, read_count,
-    read_partition, read_senders, read_signed, read_spans, read_time, read_time_after, read_u128, read_view, sealed,
+    SenderOf, SpanOf, ended, opened, put_senders, put_signed, put_spans, put_time, put_time_after, put_u128, read_bool,
+    read_count, read_partition, read_senders, read_signed, read_spans, read_time, read_time_after, read_u32, read_u128,
+    read_view, sealed,
 };
 use crate::model::{LogTime, Offset, PartitionId, SenderSeen, Timestamp, ViewId};
 use crate::wire::encode::put_varint;
@@ -17,9 +18,6 @@ use crate::wire::reader::Reader;
 
 /// Numbers of a view's status at a grid point.
 pub const STATUS_NUMBERS: usize = 12;
-
-/// As many first records of senders stay in one record, however small it must be.
-const SEEN_TOGETHER: usize = 64;
 
 /// What a fold says of a partition.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,11 +120,9 @@ impl PartialsRecord {
         match self.views.as_slice() {
             _ if self.keyframe.is_some() => return None,
             // Senders before all that may depend on them.
-            _ if self.seen.len() > SEEN_TOGETHER => {
-                (first.views, second.views) = (Vec::new(), self.views.clone());
-                second.seen = first.seen.split_off(self.seen.len() / 2);
-            }
+            [] if self.seen.len() > 1 => second.seen = first.seen.split_off(self.seen.len() / 2),
             [] => return None,
+            _ if !self.seen.is_empty() => first.views = Vec::new(),
             [view] => {
                 let (one, other) = view.halves()?;
                 (first.views, second.views) = (vec![one], vec![other]);
@@ -150,13 +146,14 @@ impl PartialsRecord {
         let scope = reader.fixed64()?;
         let set = reader.varint()?;
         let mark = if read_bool(reader)? { Some(read_time(reader)?) } else { None };
-        let keyframe = match reader.varint()? {
+        let keyframe = match read_u32(reader, "a keyframe's parts")? {
             0 => None,
-            parts => Some(KeyframePart { parts: parts as u32, part: reader.varint()? as u32 }),
+            parts => Some(KeyframePart { parts, part: read_u32(reader, "a keyframe's part")? }),
         };
         let seen = read_senders(reader, &strings)?;
         let count = read_count(reader, 20)?;
         let views = (0..count).map(|_| ViewPartials::read(reader, &strings)).collect::<Result<Vec<_>, _>>()?;
+        ended(reader)?;
         Ok(PartialsRecord { log_incarnation, partition, next, scope, set, mark, keyframe, seen, views })
     }
 }
@@ -171,7 +168,8 @@ impl ViewPartials {
                 first.points[0].groups = some.to_vec();
                 second.points = vec![GridPartials { t: point.t, status: None, groups: others.to_vec() }];
             }
-            [] | [_] if self.uncovers.len() > 1 => {
+            [_] if !self.uncovers.is_empty() => second.points = std::mem::take(&mut first.points),
+            [] if self.uncovers.len() > 1 => {
                 second.uncovers = first.uncovers.split_off(self.uncovers.len() / 2);
             }
             [] | [_] if self.feeds.len() > 1 => {

@@ -6,12 +6,12 @@
 use super::groups::{self, GroupRow};
 use super::strings::{Strings, StringsOf};
 use super::{
-    SpanOf, opened, put_senders, put_spans, put_time, put_time_after, put_u128, read_bool, read_count, read_senders,
+    SpanOf, ended, opened, put_senders, put_spans, put_time, put_time_after, put_u128, read_bool, read_count, read_senders,
     read_spans, read_time, read_time_after, read_u128, read_view, sealed,
 };
 use crate::model::{SenderSeen, Timestamp, ViewId};
 use crate::wire::encode::put_varint;
-use crate::wire::error::WireError;
+use crate::wire::error::{Problem, WireError};
 use crate::wire::reader::Reader;
 
 /// Numbers told of a view at a grid point, for status pages and metrics.
@@ -88,10 +88,13 @@ impl ResultsRecord {
         }
     }
 
+    /// Senders first, then view by view.
     fn halves(&self) -> Option<(ResultsRecord, ResultsRecord)> {
         let (mut first, mut second) = (self.clone(), ResultsRecord { senders: Vec::new(), ..self.clone() });
         match self.views.as_slice() {
+            [] if self.senders.len() > 1 => second.senders = first.senders.split_off(self.senders.len() / 2),
             [] => return None,
+            _ if !self.senders.is_empty() => first.views = Vec::new(),
             [view] => {
                 let (one, other) = view.halves()?;
                 (first.views, second.views) = (vec![one], vec![other]);
@@ -114,6 +117,7 @@ impl ResultsRecord {
         let senders = read_senders(reader, &strings)?;
         let count = read_count(reader, 20)?;
         let views = (0..count).map(|_| ViewResults::read(reader, &strings)).collect::<Result<Vec<_>, _>>()?;
+        ended(reader)?;
         Ok(ResultsRecord { log_incarnation, set, senders, views })
     }
 }
@@ -160,7 +164,7 @@ impl ViewResults {
         if read_bool(reader)? {
             let known = described.insert(Described::default());
             known.step_ms = positive(reader.varint()?);
-            known.fields = reader.varint()?.min(groups::VALUES_MAX as u64) as u8;
+            known.fields = read_fields(reader)?;
             known.retention_ms = positive(reader.varint()?);
             known.settles_ms = positive(reader.varint()?);
             known.text = strings.read_one(reader)?.to_string();
@@ -182,6 +186,13 @@ impl ViewResults {
             points.push(point);
         }
         Ok(ViewResults { view, described, decided, spans, points })
+    }
+}
+
+fn read_fields(reader: &mut Reader<'_>) -> Result<u8, WireError> {
+    match reader.varint()? {
+        fields if fields <= groups::VALUES_MAX as u64 => Ok(fields as u8),
+        found => reader.error(Problem::NumberOutOfRange { what: "the values of a group", found }),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the page says of a node that is well, of one that is not, and of one that has not every part.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::model::SpanReason;
-use crate::node::status::facts::{LogFacts, SenderFacts, SinkFacts, StreamFacts, TrustFacts, UpstreamFacts};
+use crate::node::in_force::{JobSet, JobSets};
+use crate::node::status::facts::{ClusterFacts, LogFacts, SenderFacts, SinkFacts, StreamFacts, TrustFacts, UpstreamFacts};
 use crate::sink::Trouble;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -122,4 +125,34 @@ fn names_from_outside_are_shown_and_not_obeyed() {
     let html = write(&facts);
     assert!(!html.contains("<script"), "{html}");
     assert_eq!(html.matches("&lt;script&gt;alert(&#39;&amp;&#39;)").count(), 6, "{html}");
+}
+
+#[test]
+fn a_process_of_a_cluster_says_what_is_its_own_and_what_fails() {
+    let set = |number| JobSet { number, proposed_by: "w1/7".to_owned(), proposed_at: NOW };
+    let sets = |waiting| Some(Arc::new(JobSets { in_force: set(4), waiting }));
+    let cluster =
+        || ClusterFacts { partitions: Some((3, 2)), combine_remaining: 11, restarts: 5, skipped: 0, sets: sets(None) };
+    let worker = |cluster| {
+        let stream = StreamFacts { folds: true, caught_up: true, cluster: Some(cluster), ..StreamFacts::default() };
+        Facts { role: Role::Worker, log: None, queries: None, stream: Some(stream), ..healthy() }
+    };
+    let html = write(&worker(cluster()));
+    for words in ["Nothing.", "samples that are ours", "partials that are ours", "not yet combined", "4, proposed by w1/7"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    let check = |cluster: ClusterFacts, words: &str| {
+        let html = write(&worker(cluster));
+        assert!(html.contains(words), "{words}: {html}");
+    };
+    check(ClusterFacts { sets: None, ..cluster() }, "No jobs have been proposed yet");
+    check(ClusterFacts { partitions: Some((0, 0)), ..cluster() }, "No partition is this worker");
+    check(ClusterFacts { skipped: 3, ..cluster() }, "3 records were skipped");
+    let waiting = ClusterFacts { sets: sets(Some((set(5), "unknown function zum".to_owned()))), ..cluster() };
+    check(waiting, "Job set 5 cannot be read here, 4 stays in force: unknown function zum");
+    let mut failing = worker(cluster());
+    stream(&mut failing).failed = Some("fold: no broker".to_owned());
+    let html = write(&failing);
+    assert!(html.contains("begun again every second") && html.contains("fold: no broker"), "{html}");
+    assert!(!html.contains("restart the process"), "{html}");
 }
