@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::options::{KafkaOptions, Tls};
 
@@ -42,16 +42,18 @@ impl ClientContext for Listener {
             level,
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error
         );
-        match self.is_due(facility) {
+        // Of our own choice of settings, which nobody else can change.
+        match facility != "CONFWARN" && self.is_due(facility) {
             true if grave => tracing::warn!("Kafka: {message}"),
             true => tracing::info!("Kafka: {message}"),
             false => tracing::debug!("Kafka: {message}"),
         }
     }
 
-    /// Something that librdkafka tries to mend by itself.
+    /// Something that librdkafka tries to mend by itself. That a partition was read to its end is no error.
     fn error(&self, error: KafkaError, reason: &str) {
-        match self.is_due(&error.to_string()) {
+        let at_end = matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF));
+        match !at_end && self.is_due(&error.to_string()) {
             true => tracing::warn!(%error, "Kafka: {reason}"),
             false => tracing::debug!(%error, "Kafka: {reason}"),
         }

@@ -23,6 +23,7 @@ mod partitions;
 mod producer;
 mod reader;
 mod shared;
+mod silence;
 mod source;
 mod stream;
 mod survey;
