@@ -1,10 +1,11 @@
 //! The files that a deployment begins with: compose, image, HAProxy, Prometheus, Grafana, systemd.
 //!
 //! Sees: a file that cannot be read or is not there, an option, variable or key that Prefold does not know, a panel that no
-//! shipped job answers, and what HAProxy, Prometheus and systemd refuse. Cannot see: whether containers run, for there is no
-//! container engine here.
+//! shipped job answers, what HAProxy, Prometheus and systemd refuse, and whether the same set of processes answers from views.
+//! Cannot see: whether containers run, for there is no container engine here.
 
 mod haproxy;
+mod run_local;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

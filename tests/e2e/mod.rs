@@ -14,7 +14,7 @@ mod generated;
 mod http;
 mod itself;
 mod prefold;
-mod processes;
+pub mod processes;
 mod prometheus;
 mod promtool;
 mod receiver;

@@ -12,6 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
+use super::host::Host;
 use super::jars::jars;
 
 /// How long a node may take to start on a busy machine before it counts as never.
@@ -34,6 +35,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     folder: tempfile::TempDir,
     jars: PathBuf,
+    /// Where all nodes run.
+    host: Host,
 }
 
 /// One node: its port for clients, and its process while it runs.
@@ -72,9 +75,15 @@ impl Cluster {
 
     /// A cluster with further properties, for which it is told the ports of the first node, and with users.
     pub fn start_with(nodes: usize, further: impl Fn(&Ports) -> String) -> Option<Cluster> {
+        Cluster::start_on(&Host::here(), nodes, further)
+    }
+
+    /// The same on another host than this machine itself.
+    pub fn start_on(host: &Host, nodes: usize, further: impl Fn(&Ports) -> String) -> Option<Cluster> {
         let jars = jars()?;
         for _ in 0..ATTEMPTS {
-            let mut cluster = Cluster { nodes: Vec::new(), folder: tempfile::tempdir().unwrap(), jars: jars.clone() };
+            let folder = tempfile::tempdir().unwrap();
+            let mut cluster = Cluster { nodes: Vec::new(), folder, jars: jars.clone(), host: host.clone() };
             cluster.configure(nodes, &further);
             (0..nodes).for_each(|index| cluster.start_node(index));
             match cluster.wait() {
@@ -87,7 +96,7 @@ impl Cluster {
 
     /// What `bootstrap.servers` is.
     pub fn brokers(&self) -> String {
-        let addresses: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let addresses: Vec<String> = self.nodes.iter().map(|node| format!("{}:{}", self.host.inner, node.port)).collect();
         addresses.join(",")
     }
 
@@ -105,17 +114,9 @@ impl Cluster {
     pub fn start_node(&mut self, index: usize) {
         let log = self.folder.path().join(format!("node-{index}.log"));
         let mut keeper = Command::new("sh")
-            .args([
-                "-c",
-                KEEPER,
-                "kafka",
-                "java",
-                "-Xms64m",
-                "-Xmx400m",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-            ])
+            .args(["-c", KEEPER, "kafka"])
+            .args(self.host.prefix())
+            .args(["java", "-Xms64m", "-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
             .arg(format!("{}/*", self.jars.display()))
             .arg("kafka.Kafka")
             .arg(&self.nodes[index].config)
@@ -167,7 +168,7 @@ impl Cluster {
             let data = self.folder.path().join(format!("node-{index}"));
             let config = self.folder.path().join(format!("node-{index}.properties"));
             // What is said later holds.
-            fs::write(&config, properties(index + 1, ports, &voters, &data) + &further(ports)).unwrap();
+            fs::write(&config, properties(index + 1, ports, &voters, &data, &self.host.inner) + &further(ports)).unwrap();
             self.format(&config);
             self.nodes.push(Node { port: ports.plain, guarded: ports.guarded, config, running: None });
         }
@@ -226,14 +227,14 @@ pub fn patient() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(Duration::from_secs(60))).operation_timeout(Some(Duration::from_secs(60)))
 }
 
-fn properties(id: usize, ports: &Ports, voters: &[String], data: &Path) -> String {
+fn properties(id: usize, ports: &Ports, voters: &[String], data: &Path, host: &str) -> String {
     let (copies, clients, controllers) = (voters.len(), ports.plain, ports.controller);
     format!(
         "process.roles=broker,controller\n\
          node.id={id}\n\
          controller.quorum.voters={}\n\
-         listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{clients}\n\
+         listeners=PLAINTEXT://{host}:{clients},CONTROLLER://127.0.0.1:{controllers}\n\
+         advertised.listeners=PLAINTEXT://{host}:{clients}\n\
          inter.broker.listener.name=PLAINTEXT\n\
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\

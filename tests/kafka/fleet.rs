@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use prefold::model::{Labels, Sample};
 
 use super::cluster::Cluster;
+use super::host::Host;
 use crate::process::processes::{Home, PATIENCE, Results, Running, answered, body_v1, labels, now_ms, prefold, sample};
 
 /// A job whose windows close soon, and whose samples may come late: a fault must not make them.
@@ -30,15 +31,16 @@ pub const FURTHER_QUERY: &str = "max by (g) (max_over_time(c_total[4s]))";
 /// A role that runs in a folder, so that it can be started again.
 pub struct Process {
     role: &'static str,
+    host: Host,
     home: Home,
     /// `None` while it is down.
     pub running: Option<Running>,
 }
 
 impl Process {
-    async fn start(role: &'static str, config: &str) -> Process {
+    async fn start(role: &'static str, host: Host, config: &str) -> Process {
         let jobs: &[(&str, &str)] = if matches!(role, "worker" | "run") { &[("fleet.json", JOB)] } else { &[] };
-        let mut process = Process { role, home: Home::new(jobs, config), running: None };
+        let mut process = Process { role, host, home: Home::new(jobs, config), running: None };
         process.restart().await;
         process
     }
@@ -48,12 +50,12 @@ impl Process {
         let began = Instant::now();
         // As who keeps services going would: one that finds no broker in time ends, and is started again.
         let running = loop {
-            let mut command = prefold(&[self.role, "--listen", "127.0.0.1:0", "--config"]);
+            let mut command = prefold(&[self.role, "--listen", &format!("{}:0", self.host.outer), "--config"]);
             command.arg(&config).current_dir(self.home.path());
             if matches!(self.role, "worker" | "run") {
                 command.args(["--threads", "2"]);
             }
-            let mut running = self.home.spawn_as(command);
+            let mut running = self.home.spawn_as(self.host.command(command));
             match running.listening().await {
                 Ok(_) => break running,
                 Err(ended) => assert!(ended.contains("status: 3") && began.elapsed() < PATIENCE, "{ended}"),
@@ -96,11 +98,17 @@ pub struct Fleet {
 impl Fleet {
     /// So many brokers, and so many processes of each role.
     pub async fn start(brokers: usize, gateways: usize, workers: usize, replicas: usize) -> Option<Fleet> {
-        let cluster = Cluster::start_with(brokers, |_| {
+        Fleet::start_on(&|_| Host::here(), "", [brokers, gateways, workers, replicas]).await
+    }
+
+    /// The same on hosts by name: brokers, unbroken, gateway-0 and so on; with further keys of `log.kafka`.
+    pub async fn start_on(host: &dyn Fn(&str) -> Host, further: &str, numbers: [usize; 4]) -> Option<Fleet> {
+        let [brokers, gateways, workers, replicas] = numbers;
+        let cluster = Cluster::start_on(&host("brokers"), brokers, |_| {
             "group.min.session.timeout.ms=1000\ngroup.initial.rebalance.delay.ms=200\n".to_owned()
         })?;
         let kafka = format!(
-            "brokers: [{}], topic_prefix: fleet, partitions: 6, partials_partitions: 4, session_timeout: 4s",
+            "brokers: [{}], topic_prefix: fleet, partitions: 6, partials_partitions: 4, session_timeout: 4s{further}",
             cluster.brokers().split(',').map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ")
         );
         let config = |more: &str| {
@@ -109,24 +117,26 @@ impl Fleet {
             )
         };
         let alone = config(", cluster_prefix: unbroken");
-        let unbroken = Process::start("run", &alone).await;
+        let unbroken = Process::start("run", host("unbroken"), &alone).await;
         let config = config("");
         let mut fleet = Fleet { cluster, gateways: Vec::new(), workers: Vec::new(), replicas: Vec::new(), unbroken, config };
-        for _ in 0..gateways {
-            fleet.gateways.push(Process::start("gateway", &fleet.config).await);
+        for number in 0..gateways {
+            let gateway = Process::start("gateway", host(&format!("gateway-{number}")), &fleet.config).await;
+            fleet.gateways.push(gateway);
         }
-        for _ in 0..workers {
-            fleet.add_worker().await;
+        for number in 0..workers {
+            let worker = Process::start("worker", host(&format!("worker-{number}")), &fleet.config).await;
+            fleet.workers.push(worker);
         }
         for number in 0..replicas {
             let named = fleet.config.replace("session_timeout: 4s", &format!("session_timeout: 4s, replica: q{number}"));
-            fleet.replicas.push(Process::start("query", &named).await);
+            fleet.replicas.push(Process::start("query", host(&format!("query-{number}")), &named).await);
         }
         Some(fleet)
     }
 
     pub async fn add_worker(&mut self) {
-        self.workers.push(Process::start("worker", &self.config).await);
+        self.workers.push(Process::start("worker", Host::here(), &self.config).await);
     }
 
     /// Begins to send, to any gateway, until told to stop; what was acknowledged is kept.
@@ -134,7 +144,7 @@ impl Fleet {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (told, kept) = (Arc::clone(&stop), Arc::clone(&sent));
         let task = tokio::spawn(async move {
-            let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+            let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
             let mut turn = 0;
             while !told.load(Ordering::Relaxed) {
                 let t = now_ms();

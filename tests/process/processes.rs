@@ -112,7 +112,7 @@ impl Home {
     pub fn spawn_as(&self, mut command: Command) -> Running {
         let logged = self.path().join(format!("stderr-{}", self.starts.fetch_add(1, Ordering::Relaxed)));
         let child = command.stderr(File::create(&logged).unwrap()).stdout(Stdio::null()).spawn().unwrap();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         Running { child, logged, client, base: String::new() }
     }
 

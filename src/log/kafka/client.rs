@@ -50,10 +50,10 @@ impl ClientContext for Listener {
         }
     }
 
-    /// Something that librdkafka tries to mend by itself.
+    /// Something that librdkafka tries to mend by itself. That a partition was read to its end is no error.
     fn error(&self, error: KafkaError, reason: &str) {
-        let is_news = error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF);
-        match is_news && self.is_due(&error.to_string()) {
+        let at_end = matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF));
+        match !at_end && self.is_due(&error.to_string()) {
             true => tracing::warn!(%error, "Kafka: {reason}"),
             false => tracing::debug!(%error, "Kafka: {reason}"),
         }

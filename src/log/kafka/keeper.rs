@@ -15,7 +15,7 @@ use super::client::{Listener, reading};
 use super::options::KafkaOptions;
 use super::producer::Appender;
 use super::shared::Shared;
-use super::survey::Survey;
+use super::survey::{Looks, Survey};
 
 /// How often the group's offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
@@ -37,12 +37,12 @@ impl Keeper {
     pub fn run(self) {
         let group: Option<BaseConsumer<Listener>> =
             reading(&self.options, self.shared.partitions).create_with_context(self.shared.listener.clone()).ok();
-        let (mut beginnings, mut committed) = (Instant::now(), Instant::now());
+        let (mut looks, mut committed) = (Looks::begin(&self.options), Instant::now());
         while self.closed.recv_timeout(self.options.tick_interval / 2) == Err(RecvTimeoutError::Timeout) {
             self.appender.mend();
             // What the brokers say is true of when they were asked, or later.
             let at = Instant::now();
-            self.survey.look(&mut beginnings);
+            self.survey.look(&mut looks);
             if self.shared.replaced.get().is_some() {
                 self.appender.give_up();
                 continue;

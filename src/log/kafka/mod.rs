@@ -26,6 +26,7 @@ mod partitions;
 mod producer;
 mod reader;
 mod shared;
+mod silence;
 mod source;
 mod stream;
 mod survey;

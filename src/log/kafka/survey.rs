@@ -12,6 +12,7 @@ use super::error::KafkaOpenError;
 use super::native::{self, Described, Found, Patience, Wanted};
 use super::options::KafkaOptions;
 use super::shared::Shared;
+use super::silence::Silence;
 use super::topic::{self, Keeping, Topic};
 use crate::log::ReadError;
 use crate::model::{LogTime, Offset, PartitionId, Timestamp};
@@ -34,6 +35,19 @@ pub(super) struct Survey {
     client: Arc<AdminClient<Listener>>,
     /// Whether answers are not waited for any more once the topic is closed.
     ends_when_closed: bool,
+}
+
+/// What the thread that keeps a topic remembers from one look to the next.
+pub(super) struct Looks {
+    /// When it was last asked where the partitions begin.
+    beginnings: Instant,
+    silence: Silence,
+}
+
+impl Looks {
+    pub fn begin(options: &KafkaOptions) -> Looks {
+        Looks { beginnings: Instant::now(), silence: Silence::new(&options.topic, &options.brokers) }
+    }
 }
 
 /// Opens a topic: finds or makes it, checks it, and asks what it holds. Returns the largest batch that it takes, too.
@@ -59,16 +73,32 @@ impl Survey {
     }
 
     /// Asks what there is to know, of what changes seldom now and then.
-    pub fn look(&self, beginnings: &mut Instant) {
-        let failing = self.ends().err().or(self.identity().err());
-        if let Some(error) = failing {
-            tracing::debug!(%error, "Kafka does not say where the topic ends; trying again");
+    pub fn look(&self, looks: &mut Looks) {
+        let asked = Instant::now();
+        // Where a topic was deleted it has no ends: what became of it is asked all the same.
+        if let Err(error) = self.ends().map(drop) {
+            self.note(looks, Err(&error), asked);
+            if let Err(error) = self.identity() {
+                tracing::debug!(%error, "Kafka does not say whether the topic is still the same; trying again");
+            }
+        } else {
+            self.note(looks, self.identity().as_ref().copied().map_err(String::as_str), asked);
         }
-        if self.shared.replaced.get().is_none() && beginnings.elapsed() >= BEGINNINGS_EVERY {
-            *beginnings = Instant::now();
+        if self.shared.replaced.get().is_none() && looks.beginnings.elapsed() >= BEGINNINGS_EVERY {
+            looks.beginnings = Instant::now();
             if let Err(error) = self.beginnings() {
                 tracing::debug!(%error, "Kafka does not say where the topic begins; trying again");
             }
+        }
+    }
+
+    /// Whether there was an answer, unless none is wanted any more.
+    fn note(&self, looks: &mut Looks, answer: Result<(), &str>, asked: Instant) {
+        if let Err(error) = answer {
+            tracing::debug!(%error, "Kafka does not say where the topic ends, or whether it is the same; trying again");
+        }
+        if self.is_of_use() {
+            looks.silence.note(answer, asked, Instant::now());
         }
     }
 

@@ -3,14 +3,14 @@
 //! The samples' log has the keeper for that, which ticks, too.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::error::KafkaOpenError;
 use super::options::KafkaOptions;
-use super::survey::{self, Survey};
+use super::survey::{self, Looks, Survey};
 use super::topic::Keeping;
 
 /// How often it is asked where the topic ends, and whether it is still the same.
@@ -32,10 +32,10 @@ impl Watch {
         let (survey, message_bytes_max) = survey::open(&options, keeping)?;
         let ((close, closed), (end, ended)) = (bounded(1), bounded(1));
         let asking = survey.until_closed();
+        let mut looks = Looks::begin(&options);
         let run = move || {
-            let mut beginnings = Instant::now();
             while closed.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                asking.look(&mut beginnings);
+                asking.look(&mut looks);
             }
             drop::<Sender<()>>(end);
         };

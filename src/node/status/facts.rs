@@ -284,7 +284,6 @@ fn log(Ingest { log, .. }: &Ingest) -> LogFacts {
 fn senders(part: &Queries, streaming: Option<&StreamPart>) -> Vec<SenderFacts> {
     let newest = |seen: &SenderSeen| streaming?.status.folded.newest(&seen.tenant, &seen.sender);
     let mut senders: Vec<SenderFacts> = part
-        .store
         .senders()
         .into_iter()
         .map(|seen| SenderFacts { newest: newest(&seen), tenant: seen.tenant, sender: seen.sender, first: seen.first })

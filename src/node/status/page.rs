@@ -220,7 +220,7 @@ fn sinks(facts: &QueryFacts, now: Timestamp, out: &mut String) {
 
 fn senders(facts: &QueryFacts, now: Timestamp, out: &mut String) {
     let _ = writeln!(out, "<h2>Senders ({})</h2>", facts.senders_all);
-    let mut table = Table::new(&["sender", "tenant", "newest sample folded", "first sample"]);
+    let mut table = Table::new(&["sender", "tenant", "newest sample folded here", "first sample"]);
     for sender in &facts.senders {
         let newest = sender.newest.map_or_else(|| "none since the start".to_owned(), |t| ago(t, now));
         table.row(&[
