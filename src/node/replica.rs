@@ -181,7 +181,7 @@ impl Replica {
         // What was open when an older record was written may be closed by now: who wrote it was cut off for a while.
         let is_stale = final_before.is_some_and(|before| said.decided.is_none_or(|(_, to)| to < before));
         let mut told = said.clone();
-        told.spans.retain(|(_, _, to)| !is_stale || *to != Timestamp::MAX);
+        told.spans.retain(|(_, from, to)| !is_stale || *to != Timestamp::MAX || final_before.is_some_and(|t| *from > t));
         commit_of(&told, state.step_ms, final_before, commit);
         for point in &said.points {
             self.status.note_emitted(&emitted_of(id, point));

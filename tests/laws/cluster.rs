@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prefold::log::topics::Topic;
-use prefold::model::PartitionId;
+use prefold::model::{Labels, PartitionId, Timestamp, ViewId};
 use prefold::node::replica::Replica;
 use prefold::node::stream::StreamStatus;
 use prefold::node::worker::{
@@ -187,7 +187,8 @@ fn both(case: &Case, sets: usize) -> (Held, Held) {
     let records = log(case, &mut random);
     let mut rules: Vec<_> = (0..case.rules + sets - 1).map(|_| rule(&mut random)).collect();
     // Of long steps, the window of a view that joins may reach back beyond where it begins to be folded.
-    if let Some(last) = rules.last_mut().filter(|rule| sets == 2 && !rule.function.is_empty() && case.seed % 3 == 0) {
+    if let Some(last) = rules.last_mut().filter(|rule| sets == 2 && !rule.function.is_empty() && case.seed.is_multiple_of(3))
+    {
         (last.step_ms, last.window_ms) = (900_000, 960_000);
     }
     let memory = MemoryLog::new(records.iter().map(raw), case.partitions).partitioned_by(case.partition_by.clone());
@@ -209,7 +210,12 @@ fn both(case: &Case, sets: usize) -> (Held, Held) {
 fn check(case: &Case, sets: usize) -> Result<(), TestCaseError> {
     let (expected, found) = both(case, sets);
     prop_assert_eq!(&found.final_to, &expected.final_to);
-    prop_assert_eq!(&found.results, &expected.results);
+    let other = |(key, bits): &(&(ViewId, Timestamp, Labels), &[u64; 2]), held: &Held| held.results.get(key) != Some(*bits);
+    let lacking: Vec<_> = expected.results.iter().filter(|one| other(one, &found)).take(4).collect();
+    let beyond: Vec<_> = found.results.iter().filter(|one| other(one, &expected)).take(4).collect();
+    let spans = |held: &Held| lacking.first().map(|((view, t, _), _)| held.uncovered.get(&(*view, *t)).cloned());
+    let told = (spans(&found), spans(&expected));
+    prop_assert!(lacking.is_empty() && beyond.is_empty(), "lacking {:?}, beyond {:?}: {:?}", lacking, beyond, told);
     let differ: BTreeSet<_> =
         expected.uncovered.keys().filter(|key| expected.uncovered.get(key) != found.uncovered.get(key)).collect();
     let told: Vec<_> =
@@ -266,5 +272,5 @@ proptest! {
 
 /// PREFOLD_LAW_CASES for longer runs.
 fn cases() -> u32 {
-    std::env::var("PREFOLD_LAW_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
+    std::env::var("PREFOLD_LAW_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(12)
 }

@@ -98,7 +98,7 @@ impl Samples for MemoryTopic {
 impl Stream for MemoryTopic {
     /// Small, so that records are split.
     fn record_bytes_max(&self) -> usize {
-        400
+        800
     }
     fn writer(&self) -> Result<Box<dyn StreamWrite>, String> {
         Ok(Box::new(MemoryWriter(self.clone())))

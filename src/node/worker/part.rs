@@ -82,8 +82,10 @@ pub(super) fn part(
         let next = standing.get(&view.id).filter(|standing| standing.suspended.is_none()).map(|standing| standing.next);
         let first = next.map_or(possible, |next| next.max(possible));
         let (whole_from, last) = (begin.whole_from(view), Timestamp::MAX);
-        let complete = begin.complete && first == possible;
-        scope.insert(view.id, ScopeEntry { first, whole_from, last, begins: true, complete });
+        // Where combine stands further on, what lies before was said by another scope.
+        let begins = first == possible;
+        let complete = begin.complete && begins;
+        scope.insert(view.id, ScopeEntry { first, whole_from, last, begins, complete });
         starts.push(ViewStart { slot: planned.slot, first, whole_from, last, overdue_since: None });
     }
     (Part { plan: Arc::clone(&plan), entries: scope }, ViewSet { plan, starts, ends: Vec::new() })

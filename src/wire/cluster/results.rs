@@ -126,6 +126,10 @@ impl ViewResults {
     /// Spans first: no store takes a grid point for covered that one of them uncovers.
     fn halves(&self) -> Option<(ViewResults, ViewResults)> {
         let (from, to) = self.decided?;
+        if self.described.is_some() {
+            let described = ViewResults { view: self.view, described: self.described.clone(), ..ViewResults::default() };
+            return Some((described, ViewResults { described: None, ..self.clone() }));
+        }
         let middle = self.points.get(self.points.len() / 2).filter(|_| self.points.len() > 1)?.t;
         let before = self.points[self.points.len() / 2 - 1].t;
         let (mut first, mut second) = (self.clone(), ViewResults { view: self.view, ..ViewResults::default() });
