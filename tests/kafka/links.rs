@@ -35,6 +35,9 @@ async fn says(process: &Process, what: &str, before: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_change_no_result() {
+    if !super::takes_long("links between hosts") {
+        return;
+    }
     let Some(hosts) = Namespaces::new(&HOSTS) else { return };
     let further = ", delivery_timeout: 3s";
     let Some(fleet) = Fleet::start_on(&|name| hosts.host(name), further, [1, 1, 2, 1]).await else { return };
