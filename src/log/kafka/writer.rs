@@ -30,8 +30,9 @@ use crate::model::{Offset, PartitionId, Timestamp};
 /// What a record takes in the queue beside its key and payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-/// How often the writer's thread looks whether something has failed.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the writer's thread looks whether something has failed. A little more than whole milliseconds: librdkafka waits
+/// for whole ones, and its wrapper asks it without a pause over what is left of one, which was a twentieth of a core.
+const LOOK_EVERY: Duration = Duration::from_micros(50_100);
 
 /// How long a writer that is dropped waits for its thread, and the thread for the answers of what was thrown away.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
