@@ -4,6 +4,7 @@
 //! a ratio against a named baseline measured in the same run: the machines are noisy, ratios less so.
 
 mod baseline;
+mod cluster;
 mod cpu;
 mod decode;
 mod engine;
@@ -28,7 +29,7 @@ pub struct Scale {
 
 type Stage = (&'static str, fn(Scale));
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 9] = [
     ("decode", decode::run),
     ("window", window::run),
     ("http", http::run),
@@ -36,7 +37,12 @@ const STAGES: [Stage; 7] = [
     ("query", query::run),
     ("store", store::run),
     ("engine", engine::run),
+    ("cluster", cluster::run),
+    ("recovery", cluster::recover),
 ];
+
+/// Run when they are named: they take a quarter of an hour.
+const LONG_STAGES: [Stage; 1] = [("recovery-real-pace", cluster::recover_at_real_pace)];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,10 +57,10 @@ fn main() {
     let quick = args.iter().any(|arg| arg == "--quick");
     let scale = if quick { Scale { series: 10_000, scrapes: 40 } } else { Scale { series: 100_000, scrapes: 60 } };
     let named: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    for (name, run) in STAGES {
-        if named.is_empty() || named.iter().any(|wanted| *wanted == name) {
-            run(scale);
-        }
+    let is_named = |name: &str| named.iter().any(|wanted| *wanted == name);
+    let often = STAGES.into_iter().filter(|(name, _)| named.is_empty() || is_named(name));
+    for (_, run) in often.chain(LONG_STAGES.into_iter().filter(|(name, _)| is_named(name))) {
+        run(scale);
     }
 }
 

@@ -54,11 +54,7 @@ impl Process {
 
     /// Every sample sent has gone through the dataflow: a rate without the work would be none.
     pub fn assert_folded(&self, samples: usize) {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
+        let answer = get(&self.address, "/metrics");
         let folded = answer.lines().find_map(|line| line.strip_prefix("prefold_fold_samples_total ")?.parse::<f64>().ok());
         assert_eq!(folded, Some(samples as f64), "samples folded when the rate was taken");
     }
@@ -69,6 +65,16 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) * 1024.0
     }
+}
+
+/// What a path answers, without its head. As HTTP 1.0, so that it comes in one piece.
+pub fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
 }
 
 /// When the workloads of the benches begin.
