@@ -178,11 +178,6 @@ impl ClusterCombine {
         keyframes.chain(partials).fold(next, Offset::min)
     }
 
-    /// An estimate of what waits here, in bytes.
-    pub fn pending_bytes(&self) -> usize {
-        self.views.values().map(GatheredView::pending_bytes).sum()
-    }
-
     /// One record, with its place and log time in "partials". What is final by it stands in `out`, and in `decided` per view
     /// the first and last grid point.
     pub fn record(

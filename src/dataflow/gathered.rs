@@ -16,9 +16,6 @@ use crate::compile::PlannedView;
 use crate::model::{LogTime, Offset, PartitionId, SpanReason, Timestamp};
 use crate::wire::cluster::{GridPartials, ScopeEntry, SpanOf};
 
-/// What a partial takes while it waits, about: its group's labels are shared only within a record.
-const PARTIAL_BYTES: usize = 256;
-
 pub(super) struct GatheredView {
     pub combined: CombinedView,
     /// By partition.
@@ -134,10 +131,6 @@ impl GatheredView {
 
     pub fn least_offset(&self) -> Option<Offset> {
         self.offsets.values().min().copied()
-    }
-
-    pub fn pending_bytes(&self) -> usize {
-        self.combined.pending.values().map(|pending| pending.partials.len() * PARTIAL_BYTES).sum()
     }
 
     pub fn open_spans(&self) -> Vec<SpanOf> {

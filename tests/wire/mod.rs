@@ -16,22 +16,10 @@ mod remote_write_v1;
 mod remote_write_v2;
 mod snappy;
 
-use std::path::PathBuf;
-
+use crate::process::processes::corpus;
 use prefold::model::Timestamp;
 use prefold::wire::Histograms;
 use proptest::prelude::*;
-
-/// A file or folder of the corpora: in PREFOLD_CORPORA, or beside the repository. None, with a message, where there are none.
-fn corpus(path: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
-    let folder = std::env::var_os("PREFOLD_CORPORA").map_or_else(beside, PathBuf::from);
-    if !folder.is_dir() {
-        println!("skipped: no corpora at {}", folder.display());
-        return None;
-    }
-    Some(folder.join(path))
-}
 
 /// What is to be known of native histograms of these times.
 fn histograms(times: impl Iterator<Item = i64> + Clone) -> Histograms {

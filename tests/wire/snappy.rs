@@ -3,7 +3,7 @@
 use prefold::wire::Problem;
 use prefold::wire::snappy::{compress, decompress, decompress_into};
 
-use super::corpus;
+use crate::process::processes::corpus;
 
 const MAX: usize = 1 << 20;
 

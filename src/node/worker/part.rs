@@ -83,8 +83,8 @@ pub(super) fn part(
         let first = next.map_or(possible, |next| next.max(possible));
         let (whole_from, last) = (begin.whole_from(view), Timestamp::MAX);
         // Where combine stands further on, what lies before was said by another scope.
-        let begins = first == possible;
-        let complete = begin.complete && begins;
+        let begins = next.is_none_or(|next| next < possible);
+        let complete = begin.complete && first == possible;
         scope.insert(view.id, ScopeEntry { first, whole_from, last, begins, complete });
         starts.push(ViewStart { slot: planned.slot, first, whole_from, last, overdue_since: None });
     }

@@ -77,6 +77,20 @@ fn sealed(strings: Strings, body: &[u8]) -> Vec<u8> {
     record
 }
 
+/// A record in as many pieces as it takes for each to have at most so many bytes, in their order; one without halves stays as
+/// it is.
+fn within<R>(record: &R, bytes_max: usize, encode: fn(&R) -> Vec<u8>, halves: fn(&R) -> Option<(R, R)>) -> Vec<Vec<u8>> {
+    let encoded = encode(record);
+    match (encoded.len() > bytes_max).then(|| halves(record)).flatten() {
+        None => vec![encoded],
+        Some((first, second)) => {
+            let mut all = within(&first, bytes_max, encode, halves);
+            all.extend(within(&second, bytes_max, encode, halves));
+            all
+        }
+    }
+}
+
 /// The strings of a record, and a reader of what refers to them.
 fn opened(bytes: &[u8]) -> Result<(StringsOf<'_>, Reader<'_>), WireError> {
     let mut reader = Reader::new(bytes);

@@ -9,7 +9,7 @@ use super::strings::{Strings, StringsOf};
 use super::{
     SenderOf, SpanOf, ended, opened, put_senders, put_signed, put_spans, put_time, put_time_after, put_u128, read_bool,
     read_count, read_partition, read_senders, read_signed, read_spans, read_time, read_time_after, read_u32, read_u128,
-    read_view, sealed,
+    read_view, sealed, within,
 };
 use crate::model::{LogTime, Offset, PartitionId, SenderSeen, Timestamp, ViewId};
 use crate::wire::encode::put_varint;
@@ -101,15 +101,7 @@ impl PartialsRecord {
     /// As records of at most so many bytes, in the order in which they must be written: the mark is in the last. A group
     /// that alone is larger stays so.
     pub fn encode_within(self, bytes_max: usize) -> Vec<Vec<u8>> {
-        let encoded = self.encode();
-        match (encoded.len() > bytes_max).then(|| self.halves()).flatten() {
-            None => vec![encoded],
-            Some((first, second)) => {
-                let mut all = first.encode_within(bytes_max);
-                all.extend(second.encode_within(bytes_max));
-                all
-            }
-        }
+        within(&self, bytes_max, PartialsRecord::encode, PartialsRecord::halves)
     }
 
     /// A keyframe's record says in which part its views are, and is made small.

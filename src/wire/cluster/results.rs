@@ -7,7 +7,7 @@ use super::groups::{self, GroupRow};
 use super::strings::{Strings, StringsOf};
 use super::{
     SpanOf, ended, opened, put_senders, put_spans, put_time, put_time_after, put_u128, read_bool, read_count, read_senders,
-    read_spans, read_time, read_time_after, read_u128, read_view, sealed,
+    read_spans, read_time, read_time_after, read_u128, read_view, sealed, within,
 };
 use crate::model::{SenderSeen, Timestamp, ViewId};
 use crate::wire::encode::put_varint;
@@ -77,15 +77,7 @@ impl ResultsRecord {
     /// As records of at most so many bytes, in the order in which they must be written. A grid point of a view is never
     /// split, for a store takes it whole: one that alone is larger stays so.
     pub fn encode_within(self, bytes_max: usize) -> Vec<Vec<u8>> {
-        let encoded = self.encode();
-        match (encoded.len() > bytes_max).then(|| self.halves()).flatten() {
-            None => vec![encoded],
-            Some((first, second)) => {
-                let mut all = first.encode_within(bytes_max);
-                all.extend(second.encode_within(bytes_max));
-                all
-            }
-        }
+        within(&self, bytes_max, ResultsRecord::encode, ResultsRecord::halves)
     }
 
     /// Senders first, then view by view.
