@@ -81,7 +81,7 @@ fn fold(records: &[RawRecord]) -> usize {
         first: planned.view().grid().ceil(START),
         whole_from: START,
         last: Timestamp::MAX,
-        overdue_since: None,
+        coverage: prefold::dataflow::coverage::ViewCoverage::default(),
     });
     let set = Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() });
     let partitioner = Partitioner::new(PartitionBy::default(), 1);

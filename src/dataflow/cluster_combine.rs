@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::coverage::ViewCoverage;
 use super::gathered::GatheredView;
 use super::message::EpochOutput;
 use super::newcomers::{Sender, Senders};
@@ -51,8 +52,8 @@ pub struct ClusterCombineOptions {
 pub struct Standing {
     /// The next grid point to emit; `Timestamp::MIN` when it has not begun.
     pub next: Timestamp,
-    /// Since when it is uncovered because series are overdue.
-    pub overdue_since: Option<Timestamp>,
+    #[serde(flatten)]
+    pub coverage: ViewCoverage,
     /// From when on it is suspended because it is beyond its limits, and the job set under which it was.
     pub suspended: Option<(Timestamp, u64)>,
     /// The newest grid point of which something was said while the view was not in force; `Timestamp::MIN` when there is none.
@@ -285,7 +286,12 @@ impl ClusterCombine {
     fn miss(&mut self, said: &ViewPartials) {
         let Some(newest) = said.points.iter().map(|point| point.t).max() else { return };
         if self.remembered.len() < REMEMBERED_MAX || self.remembered.contains_key(&said.view) {
-            let nothing = Standing { next: Timestamp::MIN, overdue_since: None, suspended: None, missed: Timestamp::MIN };
+            let nothing = Standing {
+                next: Timestamp::MIN,
+                coverage: ViewCoverage::default(),
+                suspended: None,
+                missed: Timestamp::MIN,
+            };
             let standing = self.remembered.entry(said.view).or_insert(nothing);
             standing.missed = standing.missed.max(newest);
         }

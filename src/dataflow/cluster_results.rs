@@ -37,10 +37,13 @@ pub fn results_of(
             point.groups.push(GroupRow { labels: group, values });
         }
     }
-    for view in views.values_mut().filter(|view| view.decided.is_some()) {
-        // Those said just now come first: a later one of the same key would replace them.
-        let said: Vec<_> = view.spans.iter().map(|(reason, from, _)| (*reason, *from)).collect();
-        view.spans.extend(open(view.view).into_iter().filter(|(reason, from, _)| !said.contains(&(*reason, *from))));
+    for view in views.values_mut() {
+        let open = if view.decided.is_some() { open(view.view) } else { Vec::new() };
+        // Of each beginning only what was said last: records may be split between spans.
+        let spans = open.into_iter().chain(view.spans.drain(..));
+        let ends: BTreeMap<(SpanReason, Timestamp), Timestamp> =
+            spans.map(|(reason, from, to)| ((reason, from), to)).collect();
+        view.spans = ends.into_iter().map(|((reason, from), to)| (reason, from, to)).collect();
     }
     ResultsRecord { senders: output.senders, views: views.into_values().collect(), ..ResultsRecord::default() }
 }

@@ -42,7 +42,7 @@ impl CombinedView {
             start,
             next: start.first,
             pending: BTreeMap::new(),
-            coverage: ViewCoverage::new(start.overdue_since),
+            coverage: start.coverage,
             newcomers: Newcomers::default(),
             begun: false,
             ended: start.first > start.last,

@@ -10,7 +10,7 @@
 //! `draining` span says that no comparison vouches for anything; behind it a new one must be made.
 
 use crate::compile::PlannedView;
-use crate::model::{SpanReason, Timestamp};
+use crate::model::{SpanReason, Timestamp, Uncover};
 
 use super::status::Status;
 
@@ -34,23 +34,29 @@ impl From<&PlannedView> for Terms {
     }
 }
 
-/// The coverage state of one view.
-#[derive(Debug)]
+/// The coverage state of one view: whoever goes on with the view goes on with all of it, or says other spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ViewCoverage {
-    /// Where the open overdue span began.
-    overdue_since: Option<Timestamp>,
-    /// How far draining was said.
-    drained_to: Timestamp,
+    /// Where the overdue span began that is open.
+    pub overdue_since: Option<Timestamp>,
+    /// How far draining was said; `Timestamp::MIN` when it was not.
+    pub drained_to: Timestamp,
+}
+
+impl Default for ViewCoverage {
+    fn default() -> ViewCoverage {
+        ViewCoverage { overdue_since: None, drained_to: Timestamp::MIN }
+    }
 }
 
 impl ViewCoverage {
-    pub fn new(overdue_since: Option<Timestamp>) -> ViewCoverage {
-        ViewCoverage { overdue_since, drained_to: Timestamp::MIN }
-    }
-
-    /// Where the open overdue span began.
-    pub fn overdue_since(&self) -> Option<Timestamp> {
-        self.overdue_since
+    /// As a store has it by the spans of the view.
+    pub fn of(spans: &[Uncover]) -> ViewCoverage {
+        let of = |reason| spans.iter().filter(move |span| span.reason == reason);
+        let overdue_since = of(SpanReason::Overdue).find(|span| span.to == Timestamp::MAX).map(|span| span.from);
+        let drained_to = of(SpanReason::Draining).map(|span| span.to).max().unwrap_or(Timestamp::MIN);
+        ViewCoverage { overdue_since, drained_to }
     }
 
     /// Judges a grid point; gives the spans that it opens, moves or closes.
@@ -143,7 +149,7 @@ mod tests {
     #[test]
     fn windows_drain_of_each_series_that_becomes_overdue_and_of_holes() {
         use SpanReason::{Draining, Overdue};
-        let mut coverage = ViewCoverage::new(None);
+        let mut coverage = ViewCoverage::default();
         assert_eq!(judged(&mut coverage, 1000, &[], &[], 0), []);
         assert_eq!(judged(&mut coverage, 1010, &[990, 1005], &[], 0), [(Draining, 990, 1105), (Overdue, 990, OPEN)]);
         assert_eq!(judged(&mut coverage, 1020, &[], &[990, 1005], 0), []);
@@ -160,18 +166,18 @@ mod tests {
     #[test]
     fn nothing_drains_before_the_span_begins() {
         use SpanReason::{Draining, Overdue};
-        let mut coverage = ViewCoverage::new(None);
+        let mut coverage = ViewCoverage::default();
         assert_eq!(judged(&mut coverage, 1000, &[1008], &[], 0), [(Draining, 1008, 1108), (Overdue, 1008, OPEN)]);
-        let mut coverage = ViewCoverage::new(Some(Timestamp(1008)));
+        let mut coverage = ViewCoverage { overdue_since: Some(Timestamp(1008)), ..ViewCoverage::default() };
         assert_eq!(judged(&mut coverage, 1000, &[], &[1009], 0), [(Draining, 1008, 1109)]);
     }
 
     #[test]
     fn a_resume_says_again_what_still_drains() {
         use SpanReason::{Draining, Overdue};
-        let mut coverage = ViewCoverage::new(Some(Timestamp(990)));
+        let mut coverage = ViewCoverage { overdue_since: Some(Timestamp(990)), ..ViewCoverage::default() };
         assert_eq!(judged(&mut coverage, 1030, &[], &[990, 1005], 0), [(Draining, 1030, 1105)]);
-        let mut coverage = ViewCoverage::new(Some(Timestamp(990)));
+        let mut coverage = ViewCoverage { overdue_since: Some(Timestamp(990)), ..ViewCoverage::default() };
         assert_eq!(judged(&mut coverage, 1130, &[], &[990, 1005], 0), []);
         assert_eq!(judged(&mut coverage, 1140, &[], &[], 0), [(Overdue, 990, 1260)]);
     }
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn a_lane_that_ends_leaves_no_span_open() {
         use SpanReason::{Draining, Overdue};
-        let mut coverage = ViewCoverage::new(None);
+        let mut coverage = ViewCoverage::default();
         assert_eq!(coverage.hand_over(TERMS, Timestamp(1020)), []);
         judged(&mut coverage, 1010, &[990], &[], 0);
         let left = coverage.hand_over(TERMS, Timestamp(1020));

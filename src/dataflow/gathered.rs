@@ -72,7 +72,7 @@ impl GatheredView {
             first,
             whole_from: first,
             last: Timestamp::MAX,
-            overdue_since: standing.and_then(|standing| standing.overdue_since),
+            coverage: standing.map(|standing| standing.coverage).unwrap_or_default(),
         };
         let mut combined = CombinedView::new(planned, start);
         let view = combined.planned.view();
@@ -117,9 +117,9 @@ impl GatheredView {
         let suspended = self.suspended.or(self.over_limit_since.map(|since| (since, 0)));
         let begun = self.combined.begun;
         let is_known = begun || suspended.is_some() || self.missed != Timestamp::MIN;
-        let overdue_since = self.combined.coverage.overdue_since();
+        let coverage = self.combined.coverage;
         let next = if begun { self.combined.next } else { Timestamp::MIN };
-        is_known.then_some(Standing { next, overdue_since, suspended, missed: self.missed })
+        is_known.then_some(Standing { next, coverage, suspended, missed: self.missed })
     }
 
     /// Where it stood, for when it comes again: what waits here is not kept.
@@ -134,7 +134,7 @@ impl GatheredView {
     }
 
     pub fn open_spans(&self) -> Vec<SpanOf> {
-        let overdue = self.combined.coverage.overdue_since().map(|since| (SpanReason::Overdue, since));
+        let overdue = self.combined.coverage.overdue_since.map(|since| (SpanReason::Overdue, since));
         let limit = self.suspended.map(|(since, _)| (SpanReason::OverLimit, since));
         overdue.into_iter().chain(limit).map(|(reason, since)| (reason, since, Timestamp::MAX)).collect()
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::coverage::ViewCoverage;
 use super::status::Status;
 use crate::compile::{OperatorsPlan, ViewSlot};
 use crate::model::commit::FIELDS_MAX;
@@ -37,8 +38,8 @@ pub struct ViewStart {
     pub whole_from: Timestamp,
     /// The last grid point to emit; `Timestamp::MAX` for a view that stays.
     pub last: Timestamp,
-    /// The beginning of an overdue span that is open in the store.
-    pub overdue_since: Option<Timestamp>,
+    /// As whoever had the view before left it.
+    pub coverage: ViewCoverage,
 }
 
 /// What enters the dataflow on the worker that owns the partition.

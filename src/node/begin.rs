@@ -2,6 +2,7 @@
 
 use crate::compile::{FUTURE_MS, PlannedView};
 use crate::dataflow::ViewStart;
+use crate::dataflow::coverage::ViewCoverage;
 use crate::log::{Log, ReadFrom};
 use crate::model::{LogTime, PartitionId, SpanReason, Timestamp, Uncover};
 use crate::plan::View;
@@ -76,8 +77,8 @@ pub fn view_start(planned: &PlannedView, state: Option<&ViewState>, begin: &Begi
     if let Some(from) = open(SpanReason::OverLimit) {
         spans.push(Uncover { view: view.id, reason: SpanReason::OverLimit, from, to: first });
     }
-    let overdue_since = open(SpanReason::Overdue);
-    ViewStart { slot: planned.slot, first, whole_from: begin.whole_from(view), last: Timestamp::MAX, overdue_since }
+    let coverage = state.map(|state| ViewCoverage::of(&state.spans)).unwrap_or_default();
+    ViewStart { slot: planned.slot, first, whole_from: begin.whole_from(view), last: Timestamp::MAX, coverage }
 }
 
 /// Spans that are open and belong to a reason.

@@ -8,6 +8,8 @@ pub struct ClusterProgress {
     /// Partitions of samples, and of partials, that are ours.
     pub fold_partitions: AtomicU64,
     pub combine_partitions: AtomicU64,
+    /// Of the first, those not read on because others are behind.
+    pub fold_held_back: AtomicU64,
     /// Records of partials not read yet.
     pub combine_remaining: AtomicU64,
     /// Times that a part began again after a failure.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prefold::log::topics::Topic;
-use prefold::model::{Labels, PartitionId, Timestamp, ViewId};
+use prefold::model::{Labels, Matcher, PartitionBy, PartitionId, Selector, Timestamp, ViewId};
 use prefold::node::replica::Replica;
 use prefold::node::stream::StreamStatus;
 use prefold::node::worker::{
@@ -26,7 +26,7 @@ use super::memory_topics::{Brokers, Member, MemoryTable, MemoryTopic};
 use super::random::Random;
 use super::resume::{Held, held, run};
 use super::streaming::{Case, case, catalog, log, raw, rule};
-use crate::oracle::Record;
+use crate::oracle::{Record, Rule};
 
 const HOMES: u16 = 2;
 
@@ -43,6 +43,8 @@ struct World {
     /// How much of the log is there.
     pushed: usize,
     next_worker: u64,
+    /// How far a partition may be ahead of others.
+    unfinished_bytes_max: usize,
 }
 
 /// One process.
@@ -69,6 +71,7 @@ impl World {
             in_force: Arc::new(ArcSwap::from_pointee(views)),
             pushed: 0,
             next_worker: 0,
+            unfinished_bytes_max: if case.seed.is_multiple_of(2) { usize::MAX } else { 3_000 },
         }
     }
 
@@ -86,7 +89,8 @@ impl World {
             folders: Arc::clone(&folders) as _,
             combiners: Arc::clone(&combiners) as _,
         };
-        let options = FoldWorkerOptions { threads: 2, flush_every: Duration::ZERO };
+        let unfinished_bytes_max = self.unfinished_bytes_max;
+        let options = FoldWorkerOptions { threads: 2, flush_every: Duration::ZERO, unfinished_bytes_max };
         let fold = FoldWorker::start(topics.clone(), Arc::clone(&self.in_force), options).unwrap();
         let options = CombineWorkerOptions { new_senders_uncover: true, checkpoint_every: Duration::from_millis(2) };
         let combine = CombineWorker::start(topics, Arc::clone(&self.in_force), options).unwrap();
@@ -268,6 +272,53 @@ proptest! {
         case.minutes += 50;
         check_again(&case)?;
     }
+}
+
+/// With a partition that nobody has, the others are not read on for ever, and what they gave stays bounded; once it has an owner
+/// all is as one process has it.
+#[test]
+fn s7_partitions_wait_for_one_that_nobody_reads() {
+    let by = PartitionBy::new(["n"]);
+    let case = Case { seed: 3, series: 24, senders: 2, minutes: 120, partitions: 3, partition_by: by, rules: 1 };
+    let records = log(&case, &mut Random(case.seed));
+    let selector = Selector::new(vec![Matcher::equal("__name__", "x_total")]);
+    let all = Arc::new(catalog(&[Rule { by: Some(vec!["n"]), selector, ..Rule::count(60_000, 20_000) }]));
+    let memory = MemoryLog::new(records.iter().map(raw), case.partitions).partitioned_by(case.partition_by.clone());
+    let memory = Arc::new(memory);
+    memory.readable.store(memory.len(), std::sync::atomic::Ordering::Release);
+    let unbroken = tempfile::tempdir().unwrap();
+    let expected = run(&memory, &all, unbroken.path(), 1, None);
+
+    let said = |bytes_max: usize, stays: bool| {
+        let mut world = World::new(&case, ViewsInForce { set: 1, catalog: Arc::clone(&all) });
+        world.unfinished_bytes_max = bytes_max;
+        world.push(&records, usize::MAX);
+        let mut worker = world.worker();
+        (0..HOMES).for_each(|home| worker.combiners.assign(PartitionId(home)));
+        [0, 1].into_iter().for_each(|partition| worker.folders.assign(PartitionId(partition)));
+        (0..500).for_each(|_| worker.step());
+        let (held_back, bytes) = (worker.fold.held_back(), world.partials.bytes());
+        assert_eq!(worker.fold.ahead().iter().filter(|(_, ahead)| *ahead > 0).count(), held_back);
+        if stays {
+            return (held_back, bytes);
+        }
+        worker.folders.assign(PartitionId(2));
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path(), StoreOptions::default()).unwrap());
+        let results: Arc<dyn Topic> = Arc::new(world.results.clone());
+        let mut replica = Replica::start(results, Arc::clone(&store), Arc::default()).unwrap();
+        for _ in 0..3_000 {
+            worker.step();
+            replica.step().unwrap();
+        }
+        assert_eq!(held(&store, &all), expected);
+        assert_eq!(worker.fold.held_back(), 0);
+        (held_back, bytes)
+    };
+    let (free, much) = said(usize::MAX, true);
+    let (held_back, little) = said(3_000, false);
+    assert_eq!((free, held_back), (0, 2));
+    assert!(little * 4 < much, "{little} bytes, {much} without a bound");
 }
 
 /// PREFOLD_LAW_CASES for longer runs.

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prefold::compile::{OperatorsPlan, compile};
+use prefold::dataflow::coverage::ViewCoverage;
 use prefold::dataflow::{Dataflow, DataflowOptions, EpochBatch, FoldInput, ViewSet, ViewStart};
 use prefold::model::{Commit, Labels, Matcher, PartitionBy, Partitioner, Sample, Selector, Timestamp};
 use prefold::proxy::coverage::{Compared, Coverage, PointState, Vouching, comparison_due, confirm};
@@ -188,7 +189,7 @@ fn run(trial: &Trial) -> Judge {
         first: grid.ceil(begin),
         whole_from: begin + trial.window_ms,
         last: Timestamp::MAX,
-        overdue_since: None,
+        coverage: ViewCoverage::default(),
     });
     let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() };
     let partitioner = Partitioner::new(PartitionBy::default(), PARTITIONS);

@@ -242,7 +242,7 @@ fn stream(records: &[Record], partitioner: &Partitioner, catalog: &Catalog, thre
         first: planned.view().grid().ceil(begin),
         whole_from: begin + planned.view().shape.window_ms,
         last: Timestamp::MAX,
-        overdue_since: None,
+        coverage: prefold::dataflow::coverage::ViewCoverage::default(),
     });
     let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() };
     let options =

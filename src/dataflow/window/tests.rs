@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::compile::{OperatorsPlan, compile};
+use crate::dataflow::coverage::ViewCoverage;
 use crate::dataflow::filter::Filter;
 use crate::dataflow::message::{RawRecord, ViewStart};
 use crate::dataflow::partition::Partition;
@@ -21,8 +22,13 @@ fn view_set_of(exprs: &[&str]) -> Arc<ViewSet> {
     let job = read_job("one.json".as_ref(), &job, &ReadOptions::default()).unwrap();
     let plan = Arc::new(compile(&Catalog::new(&[job]), &OperatorsPlan::default()));
     let (first, last) = (Timestamp(0), Timestamp::MAX);
-    let starts =
-        plan.live().map(|planned| ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None });
+    let starts = plan.live().map(|planned| ViewStart {
+        slot: planned.slot,
+        first,
+        whole_from: first,
+        last,
+        coverage: ViewCoverage::default(),
+    });
     Arc::new(ViewSet { starts: starts.collect(), plan: Arc::clone(&plan), ends: Vec::new() })
 }
 

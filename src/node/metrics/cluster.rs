@@ -24,6 +24,12 @@ fn worker(streaming: &StreamPart) -> Vec<Family> {
             now(&progress.fold_partitions),
         ),
         gauge(
+            "prefold_fold_partitions_held_back",
+            "Partitions of samples that are not read on because what they gave waits for others; worry when it stays above 0 for \
+             minutes: some partition has no worker, or no leader.",
+            now(&progress.fold_held_back),
+        ),
+        gauge(
             "prefold_combine_partitions",
             "Partitions of partials that this worker combines; worry when all workers together have fewer than there are.",
             now(&progress.combine_partitions),
@@ -123,6 +129,7 @@ mod tests {
         let progress = &status.cluster;
         let numbers = [
             &progress.fold_partitions,
+            &progress.fold_held_back,
             &progress.combine_partitions,
             &progress.combine_remaining,
             &progress.fold_restarts,
@@ -135,7 +142,7 @@ mod tests {
         numbers.into_iter().zip(1..).for_each(|(number, value)| number.store(value, Ordering::Relaxed));
         let jobs = Arc::new(JobsInForce::new(LoadedJobs::default(), None));
         let set = |number| JobSet { number, proposed_by: String::new(), proposed_at: Timestamp(0) };
-        jobs.tell(JobSets { in_force: set(10), waiting: Some((set(11), "why".to_owned())) });
+        jobs.tell(JobSets { in_force: set(11), waiting: Some((set(12), "why".to_owned())) });
         let streaming = StreamPart::new(status, jobs, Box::new(Still));
         let node = Node::assemble((role, Config::default(), Arc::new(SystemClock)), None, None, Some(streaming));
         render(&node).unwrap()
@@ -145,14 +152,15 @@ mod tests {
     fn each_role_of_a_cluster_tells_its_own_numbers_and_no_other() {
         let worker = [
             "fold_partitions 1",
-            "combine_partitions 2",
-            "combine_remaining_records 3",
-            "fold_restarts_total 4",
-            "combine_restarts_total 5",
-            "partials_skipped_total 6",
+            "fold_partitions_held_back 2",
+            "combine_partitions 3",
+            "combine_remaining_records 4",
+            "fold_restarts_total 5",
+            "combine_restarts_total 6",
+            "partials_skipped_total 7",
         ];
-        let replica = ["results_restarts_total 7", "results_skipped_total 8", "results_remaining_records 9"];
-        let sets = ["job_set 10", "job_set_waiting 11"];
+        let replica = ["results_restarts_total 8", "results_skipped_total 9", "results_remaining_records 10"];
+        let sets = ["job_set 11", "job_set_waiting 12"];
         let all: Vec<&str> = worker.iter().chain(&replica).chain(&sets).copied().collect();
         let check = |role: Role, expected: &[&str]| {
             let text = told(role);

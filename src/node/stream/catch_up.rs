@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::ViewProgress;
 use super::streaming::{Streaming, resume_ms};
 use crate::compile::{FUTURE_MS, OperatorsPlan, ViewSlot, compile};
+use crate::dataflow::coverage::ViewCoverage;
 use crate::dataflow::{ViewSet, ViewStart};
 use crate::log::ReadFrom;
 use crate::model::{Commit, Timestamp, ViewId};
@@ -152,8 +153,13 @@ impl Streaming {
             let end = view.grid().before(first);
             ends.push((planned.slot, end));
             catch_up.ends.insert(view.id, end);
-            let start =
-                ViewStart { slot: planned.slot, first, whole_from: first, last: Timestamp::MAX, overdue_since: None };
+            let start = ViewStart {
+                slot: planned.slot,
+                first,
+                whole_from: first,
+                last: Timestamp::MAX,
+                coverage: ViewCoverage::default(),
+            };
             starts.push((view.id, start));
         }
         catch_up.lane.views(Arc::new(ViewSet { plan: Arc::clone(&catch_up.plan), starts: Vec::new(), ends }));

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::fold_lane::FoldLane;
 use super::part::{Part, Scopes, begin_of, part};
+use super::unfinished::finished;
 use super::{Topics, ViewsInForce, places};
 use crate::compile::{FUTURE_MS, OperatorsPlan, compile};
-use crate::dataflow::ViewSet;
+use crate::dataflow::{Standing, ViewSet};
 use crate::log::topics::{PartitionFrom, StreamWrite, Table, Written};
-use crate::model::{PartitionId, Timestamp, ViewId};
+use crate::model::{LogTime, PartitionId, Timestamp, ViewId};
 use crate::node::stream::resume_ms;
 use crate::plan::{Catalog, CatalogEntry};
 
@@ -107,7 +108,6 @@ impl CatchUp {
         scopes: &mut Scopes,
     ) -> Result<Vec<Joined>, String> {
         while self.take_next(topics, views)? {}
-        self.keep_step();
         let Some(lane) = &mut self.lane else { return Ok(Vec::new()) };
         lane.step(Duration::ZERO)?;
         let mut joined = Vec::new();
@@ -116,7 +116,7 @@ impl CatchUp {
                 None => begin(*partition, catching, lane, (topics, views, scopes))?,
                 Some(_) if catching.done_at.is_none() && lane.ahead(*partition) == 0 => {
                     let live = main.log_time(*partition).max(lane.log_time(*partition));
-                    lane.pause(*partition, false);
+                    lane.hold_back(*partition, false, Timestamp::MAX, usize::MAX);
                     joined.push((*partition, join(*partition, catching, lane, live, (views.set, scopes))));
                 }
                 Some(_) => {}
@@ -134,14 +134,19 @@ impl CatchUp {
     }
 
     /// Partitions that are far ahead of the slowest wait for it.
-    fn keep_step(&mut self) {
+    pub fn hold_back(&mut self, standing: &BTreeMap<ViewId, Standing>, unfinished_bytes_max: usize) {
         let Some(lane) = &mut self.lane else { return };
-        let reads = self.partitions.iter().filter(|(_, catching)| catching.part.is_some() && catching.done_at.is_none());
-        let reads: Vec<(PartitionId, Timestamp)> =
-            reads.map(|(partition, _)| (*partition, lane.log_time(*partition))).collect();
-        let Some(slowest) = reads.iter().map(|(_, log_time)| *log_time).min() else { return };
-        for (partition, log_time) in reads {
-            lane.pause(partition, log_time > slowest + APART_MS);
+        let reads = self.partitions.iter().filter(|(_, catching)| catching.done_at.is_none());
+        let reads: Vec<(PartitionId, Timestamp, LogTime)> = reads
+            .filter_map(|(partition, catching)| {
+                let plan = &catching.part.as_ref()?.plan;
+                let finished = finished(plan.live().map(|planned| planned.view()), standing);
+                Some((*partition, lane.log_time(*partition), finished))
+            })
+            .collect();
+        let Some(slowest) = reads.iter().map(|(_, log_time, _)| *log_time).min() else { return };
+        for (partition, log_time, finished) in reads {
+            lane.hold_back(partition, log_time > slowest + APART_MS, finished, unfinished_bytes_max);
         }
     }
 

@@ -14,8 +14,10 @@ use super::catch_up::CatchUp;
 use super::fold_lane::FoldLane;
 use super::lane_partition::Flush;
 use super::part::{Part, Scopes, begin_of, part};
+use super::unfinished::finished;
 use super::{InForce, Topics, ViewsInForce, places};
 use crate::compile::{OperatorsPlan, compile};
+use crate::dataflow::coverage::ViewCoverage;
 use crate::dataflow::{Folded, Standing, ViewSet, ViewStart};
 use crate::log::topics::{Assigned, Committed, PartitionFrom, StreamWrite};
 use crate::model::{PartitionId, Timestamp, ViewId};
@@ -35,6 +37,9 @@ pub struct FoldWorkerOptions {
     pub threads: usize,
     /// How long what was folded waits for more, so that records are not too many.
     pub flush_every: Duration,
+    /// Of a partition, bytes of partials that combine cannot finish because other partitions are behind: past them it is not
+    /// read on. At least one grid point of it goes out nevertheless.
+    pub unfinished_bytes_max: usize,
 }
 
 /// The fold of one process.
@@ -56,6 +61,10 @@ pub struct FoldWorker {
     /// The version of the table, and the set, by which it was last looked who is suspended.
     positions_seen: (u64, u64),
     suspended: BTreeSet<ViewId>,
+    /// Whether others are suspended than those that the plans leave out.
+    suspended_changed: bool,
+    /// Where combine stands, as of that version.
+    standing: BTreeMap<ViewId, Standing>,
 }
 
 impl FoldWorker {
@@ -79,6 +88,8 @@ impl FoldWorker {
             scopes,
             positions_seen: (0, 0),
             suspended: BTreeSet::new(),
+            suspended_changed: false,
+            standing: BTreeMap::new(),
             topics,
             options,
             in_force,
@@ -104,6 +115,7 @@ impl FoldWorker {
         self.look_at_views()?;
         match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
             true => {
+                self.hold_back();
                 self.main.step(WAIT)?;
                 self.begin_arrived()?;
                 self.step_catch_up()?;
@@ -124,6 +136,11 @@ impl FoldWorker {
     /// Whether every partition that is ours has been read to its end.
     pub fn caught_up(&self) -> bool {
         self.arriving.is_empty() && self.parts.keys().all(|partition| self.main.ahead(*partition) == 0)
+    }
+
+    /// Partitions that are not read on because others are behind.
+    pub fn held_back(&self) -> usize {
+        self.main.held_back()
     }
 
     /// The newest log time folded, over all partitions.
@@ -169,20 +186,19 @@ impl FoldWorker {
         self.topics.positions.catch_up()?;
         self.topics.senders.catch_up()?;
         self.look_at_positions();
-        let standing = places::standing(&*self.topics.positions);
         let senders = places::senders(&*self.topics.senders, self.topics.samples.incarnation());
         for (partition, from, first) in ready {
             self.arriving.remove(&partition);
             let begin = begin_of(&self.topics, partition, from, first);
             let resumed = from != PartitionFrom::Beginning;
             let is_behind = |entry: &CatalogEntry| {
-                let next = standing.get(&entry.view.id).map(|standing| standing.next);
+                let next = self.standing.get(&entry.view.id).map(|standing| standing.next);
                 resumed && !begin.complete && next.is_none_or(|next| next < begin.first(&entry.view))
             };
             let catalog = Arc::clone(&self.views.catalog);
             let wanted = catalog.entries().filter(|entry| !self.suspended.contains(&entry.view.id));
             let (behind, now): (Vec<_>, Vec<_>) = wanted.cloned().partition(|entry| is_behind(entry));
-            let (part, set) = part(now, &standing, &begin);
+            let (part, set) = part(now, &self.standing, &begin);
             let known = senders.iter().filter(|seen| seen.partition == partition).cloned().collect();
             let scope = self.scopes.scope(partition, self.views.set, &part);
             self.main.begin(Arc::new(set), known, scope);
@@ -194,13 +210,14 @@ impl FoldWorker {
 
     /// Views that came or went: of those that stay, nothing is touched.
     fn look_at_views(&mut self) -> Result<(), String> {
-        let suspended_changed = self.look_at_positions();
+        self.look_at_positions();
         let in_force = self.in_force.load_full();
-        if in_force.set == self.views.set && !suspended_changed {
+        if in_force.set == self.views.set && !self.suspended_changed {
             return Ok(());
         }
         self.views = in_force;
         self.look_at_positions();
+        self.suspended_changed = false;
         let wanted: BTreeSet<ViewId> = self.wanted().map(|entry| entry.view.id).collect();
         self.catch_up.keep(&wanted, &self.views, &mut self.scopes)?;
         for (partition, part) in &mut self.parts {
@@ -222,21 +239,33 @@ impl FoldWorker {
         self.views.catalog.entries().filter(|entry| !self.suspended.contains(&entry.view.id))
     }
 
-    /// Looks which views combine has suspended under the set in force; whether that has changed.
-    fn look_at_positions(&mut self) -> bool {
+    /// Looks where combine stands, and which views it has suspended under the set in force.
+    fn look_at_positions(&mut self) {
         let version = *self.topics.positions.changed().borrow();
         let set = self.views.set;
         if std::mem::replace(&mut self.positions_seen, (version, set)) == (version, set) {
-            return false;
+            return;
         }
         let is_suspended = |standing: &Standing| standing.suspended.is_some_and(|(_, in_set)| in_set == set);
-        let standing = places::standing(&*self.topics.positions);
-        let suspended = standing.into_iter().filter(|(_, standing)| is_suspended(standing)).map(|(id, _)| id).collect();
-        std::mem::replace(&mut self.suspended, suspended) != self.suspended
+        self.standing = places::standing(&*self.topics.positions);
+        let suspended = self.standing.iter().filter(|(_, standing)| is_suspended(standing)).map(|(id, _)| *id).collect();
+        self.suspended_changed |= std::mem::replace(&mut self.suspended, suspended) != self.suspended;
+    }
+
+    /// Partitions wait that are too far ahead of others.
+    fn hold_back(&mut self) {
+        for (partition, part) in &self.parts {
+            let finished = finished(part.plan.live().map(|planned| planned.view()), &self.standing);
+            self.main.hold_back(*partition, false, finished, self.options.unfinished_bytes_max);
+        }
     }
 
     fn step_catch_up(&mut self) -> Result<(), String> {
-        let joined = self.catch_up.step(&self.topics, &self.views, &self.main, &mut self.scopes)?;
+        let joined = {
+            let (topics, views, standing) = (&self.topics, &self.views, &self.standing);
+            self.catch_up.hold_back(standing, self.options.unfinished_bytes_max);
+            self.catch_up.step(topics, views, &self.main, &mut self.scopes)?
+        };
         for (partition, starts) in joined {
             let Some(part) = self.parts.get_mut(&partition) else { continue };
             let firsts = starts.iter().map(|(id, first)| {
@@ -248,7 +277,7 @@ impl FoldWorker {
             let starts = starts.iter().filter_map(|(id, first)| {
                 let planned = part.plan.live().find(|planned| planned.view().id == *id)?;
                 let (first, last) = (*first, Timestamp::MAX);
-                Some(ViewStart { slot: planned.slot, first, whole_from: first, last, overdue_since: None })
+                Some(ViewStart { slot: planned.slot, first, whole_from: first, last, coverage: ViewCoverage::default() })
             });
             let set = ViewSet { starts: starts.collect(), plan: Arc::clone(&part.plan), ends: Vec::new() };
             let scope = self.scopes.scope(partition, self.views.set, part);

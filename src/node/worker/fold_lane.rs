@@ -123,9 +123,25 @@ impl FoldLane {
         self.reader.ahead(partition)
     }
 
-    /// A partition that is paused is not read.
-    pub fn pause(&mut self, partition: PartitionId, paused: bool) {
-        self.reader.pause(partition, paused);
+    /// A partition is not read on while it is paused, nor while more than `bytes_max` that it has said wait in combine for other
+    /// partitions, combine having finished what is final up to a log time.
+    pub fn hold_back(&mut self, partition: PartitionId, paused: bool, finished: LogTime, bytes_max: usize) {
+        let Some(lane) = self.partitions.get_mut(&partition) else { return };
+        let before = lane.unfinished.is_held();
+        let held = lane.unfinished.finish(finished, bytes_max);
+        if held && !before {
+            tracing::info!(
+                partition = partition.0,
+                bytes = lane.unfinished.bytes(),
+                "a partition of samples is not read on: what it gave waits for other partitions, which are behind"
+            );
+        }
+        self.reader.pause(partition, paused || held);
+    }
+
+    /// Partitions that are not read on because others are behind.
+    pub fn held_back(&self) -> usize {
+        self.partitions.values().filter(|lane| lane.unfinished.is_held()).count()
     }
 
     /// Reads and feeds at most one epoch, waiting a little for records.

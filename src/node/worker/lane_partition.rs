@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::places::write_sender;
+use super::unfinished::Unfinished;
 use crate::dataflow::{Folded, Scope, ToCombine};
 use crate::log::LogRecord;
 use crate::log::topics::{StreamWrite, Table, Written};
-use crate::model::{LogTime, Offset, PartitionId, Position};
+use crate::model::{LogTime, Offset, PartitionId, Position, Timestamp};
 use crate::wire::cluster::PartialsRecord;
 
 /// How often a scope's keyframe is said again.
@@ -46,6 +47,9 @@ pub(super) struct Lane {
     pub aside: Vec<ToCombine>,
     /// Under scopes before this one, not handed over yet.
     pub before: Vec<(PartitionId, PartialsRecord)>,
+    pub unfinished: Unfinished,
+    /// When the last grid point that was brought becomes final.
+    final_at: LogTime,
 }
 
 impl Lane {
@@ -57,6 +61,7 @@ impl Lane {
     pub fn enter(&mut self, mut scope: Scope) {
         if let Some(mut before) = self.scope.take() {
             let messages = std::mem::take(&mut self.messages);
+            self.final_at = self.final_at.max(last_final_at(&before, &messages));
             self.aside.extend(messages.iter().filter(|message| is_aside(message)).cloned());
             if let Some(closed) = self.closed {
                 self.before.extend(before.said(messages, closed.next, closed.log_time));
@@ -83,6 +88,7 @@ impl Lane {
             records.extend(scope.keyframe(closed.next));
         }
         let messages = std::mem::take(&mut self.messages);
+        self.final_at = self.final_at.max(last_final_at(scope, &messages));
         let aside = std::mem::take(&mut self.aside);
         for message in aside.iter().chain(&messages) {
             match message {
@@ -99,12 +105,26 @@ impl Lane {
             flush.positions.push(closed);
         }
         for (home, record) in records {
+            let waits = record.views.iter().any(|view| !view.points.is_empty());
             for payload in record.encode_within(bytes_max) {
+                if waits {
+                    self.unfinished.say(self.final_at, payload.len());
+                }
                 flush.written.push(partials.append(home, Bytes::from(payload)));
             }
         }
         Ok(())
     }
+}
+
+/// When the last grid point of messages becomes final; the least time when there is none.
+fn last_final_at(scope: &Scope, messages: &[ToCombine]) -> LogTime {
+    let partials = messages.iter().filter_map(|message| match message {
+        ToCombine::Partial(partial) => Some((partial.slot, partial.t)),
+        _ => None,
+    });
+    let final_at = partials.filter_map(|(slot, t)| Some(t + scope.plan.view(slot)?.view().max_delay_ms));
+    final_at.max().unwrap_or(Timestamp::MIN)
 }
 
 /// Whether a message is dealt with here, too.

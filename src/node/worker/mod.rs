@@ -19,6 +19,7 @@ mod lane_partition;
 mod part;
 mod places;
 mod run;
+mod unfinished;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Topics;
 use crate::compile::{OperatorsPlan, compile};
+use crate::dataflow::coverage::ViewCoverage;
 use crate::dataflow::{Scope, Standing, ViewSet, ViewStart};
 use crate::log::topics::PartitionFrom;
 use crate::model::{PartitionId, Timestamp, ViewId};
@@ -86,7 +87,7 @@ pub(super) fn part(
         let begins = next.is_none_or(|next| next < possible);
         let complete = begin.complete && first == possible;
         scope.insert(view.id, ScopeEntry { first, whole_from, last, begins, complete });
-        starts.push(ViewStart { slot: planned.slot, first, whole_from, last, overdue_since: None });
+        starts.push(ViewStart { slot: planned.slot, first, whole_from, last, coverage: ViewCoverage::default() });
     }
     (Part { plan: Arc::clone(&plan), entries: scope }, ViewSet { plan, starts, ends: Vec::new() })
 }

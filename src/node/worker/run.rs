@@ -15,6 +15,10 @@ use crate::node::threads::{again_and_again, follow, spawn};
 /// How long folded partials are gathered before they are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
+/// Of all partitions together, bytes of partials that wait in combine for partitions that are behind. In memory they take several
+/// times as much, over all workers.
+const UNFINISHED_BYTES_MAX: usize = 128 << 20;
+
 /// How often combine writes down where it stands.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -43,7 +47,8 @@ impl Worker {
     ) -> Result<Worker, String> {
         let fold = {
             let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
-            let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY };
+            let unfinished_bytes_max = UNFINISHED_BYTES_MAX / usize::from(topics.samples.partitions().max(1));
+            let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY, unfinished_bytes_max };
             move || {
                 let begin = || FoldWorker::start(topics.clone(), Arc::clone(&in_force), options);
                 again_and_again("fold", &told, &told.cluster.fold_restarts, begin, |fold| step_fold(fold, &told));
@@ -71,6 +76,7 @@ fn step_fold(fold: &mut FoldWorker, status: &StreamStatus) -> Result<(), String>
     fold.step()?.iter().for_each(|folded| status.folded.note(folded));
     let ahead = fold.ahead();
     status.cluster.fold_partitions.store(ahead.len() as u64, Ordering::Relaxed);
+    status.cluster.fold_held_back.store(fold.held_back() as u64, Ordering::Relaxed);
     status.records_ahead.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
     status.log_time.store(fold.log_time().0, Ordering::Relaxed);
     status.caught_up.store(fold.caught_up(), Ordering::Relaxed);

@@ -115,18 +115,30 @@ impl ResultsRecord {
 }
 
 impl ViewResults {
-    /// Spans first: no store takes a grid point for covered that one of them uncovers.
+    /// What the view is comes first, then spans: no store takes a grid point for covered that one of them uncovers. Open spans stay
+    /// with what is decided: alone, they may be of a writer that was cut off.
     fn halves(&self) -> Option<(ViewResults, ViewResults)> {
-        let (from, to) = self.decided?;
-        if self.described.is_some() {
-            let described = ViewResults { view: self.view, described: self.described.clone(), ..ViewResults::default() };
-            return Some((described, ViewResults { described: None, ..self.clone() }));
+        let (mut first, mut second) = (ViewResults { view: self.view, ..ViewResults::default() }, self.clone());
+        let is_open = |(_, _, to): &SpanOf| *to == Timestamp::MAX;
+        match (self.decided, self.points.as_slice()) {
+            _ if self.described.is_some() && (self.decided.is_some() || !self.spans.is_empty()) => {
+                first.described = second.described.take();
+            }
+            (Some((from, to)), points) if points.len() > 1 => {
+                let middle = points.len() / 2;
+                (first.decided, second.decided) = (Some((from, points[middle - 1].t)), Some((points[middle].t, to)));
+                first.spans = std::mem::take(&mut second.spans);
+                second.points = points[middle..].to_vec();
+                first.points = points[..middle].to_vec();
+            }
+            (Some(_), _) if !self.spans.iter().all(is_open) => {
+                (second.spans, first.spans) = self.spans.iter().partition(|span| is_open(span));
+            }
+            (None, _) if self.spans.len() > 1 => {
+                first.spans = second.spans.drain(..self.spans.len() / 2).collect();
+            }
+            _ => return None,
         }
-        let middle = self.points.get(self.points.len() / 2).filter(|_| self.points.len() > 1)?.t;
-        let before = self.points[self.points.len() / 2 - 1].t;
-        let (mut first, mut second) = (self.clone(), ViewResults { view: self.view, ..ViewResults::default() });
-        (first.decided, second.decided) = (Some((from, before)), Some((middle, to)));
-        second.points = first.points.split_off(self.points.len() / 2);
         Some((first, second))
     }
 
