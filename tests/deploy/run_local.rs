@@ -28,12 +28,8 @@ fn folders(temporary: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_cluster_of_processes_answers_from_views_and_stops() {
+fn alone_a_cluster_of_processes_answers_from_views_and_stops() {
     let temporary = tempfile::tempdir().unwrap();
-    if std::env::var_os("PREFOLD_E2E_LONG").is_none() {
-        println!("skipped: a whole cluster beside all other tests; set PREFOLD_E2E_LONG");
-        return;
-    }
     let Some((status, said, wrong)) = run_local(env!("CARGO_BIN_EXE_prefold"), temporary.path()) else { return };
     assert_eq!((status, wrong.as_str()), (0, ""), "{said}");
     for expected in ["answered from views", "Prometheus reaches all 10 targets", "all stopped"] {

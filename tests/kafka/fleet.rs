@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use prefold::model::{Labels, Sample};
+use prefold::model::{Labels, Matcher, Sample, Selector};
 
 use super::cluster::Cluster;
 use super::host::Host;
+use crate::oracle::{LOOKBACK_MS, Record, Rule};
 use crate::process::processes::{Home, PATIENCE, Results, Running, answered, body_v1, labels, now_ms, prefold, sample};
 
 /// A job whose windows close soon, and whose samples may come late: a fault must not make them.
@@ -21,6 +22,18 @@ pub const JOB: &str = r#"{"name":"fleet","defaults":{"max_delay":"20s","step":"2
 
 pub const QUERIES: [&str; 3] =
     ["sum by (g) (count_over_time(c_total[10s]))", "sum by (g) (rate(c_total[10s]))", "avg by (g) (c_total)"];
+
+/// What they say, to the oracle.
+pub fn rules() -> [Rule; 3] {
+    let rule = |aggregation, function, window_ms| Rule {
+        aggregation,
+        function,
+        selector: Selector::new(vec![Matcher::equal("__name__", "c_total")]),
+        step_ms: 2_000,
+        ..Rule::count(window_ms, 20_000)
+    };
+    [rule("sum", "count_over_time", 10_000), rule("sum", "rate", 10_000), rule("avg", "", LOOKBACK_MS)]
+}
 
 /// One that is added and taken away.
 pub const FURTHER_JOB: &str = r#"{"name":"further","rules":[
@@ -162,7 +175,8 @@ impl Fleet {
                     assert!(began.elapsed() < PATIENCE, "a body is taken by no gateway");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                kept.lock().push(t);
+                // Whatever was refused before it was taken: its samples count from when they are.
+                kept.lock().push(Record { partition: 0, log_time: t, sender: String::new(), series });
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         });
@@ -178,13 +192,13 @@ impl Fleet {
 /// What is being sent.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    sent: Arc<Mutex<Vec<i64>>>,
+    sent: Arc<Mutex<Vec<Record>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Load {
-    /// Stops; gives the times of all that was acknowledged.
-    pub async fn stop(self) -> Vec<i64> {
+    /// Stops; gives all that was acknowledged, each body as a record of the time of its samples.
+    pub async fn stop(self) -> Vec<Record> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
         self.sent.lock().clone()
@@ -192,7 +206,7 @@ impl Load {
 }
 
 /// The series of each body.
-pub const SERIES: usize = 24;
+const SERIES: usize = 24;
 
 fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
     let series = |n: usize| {
@@ -202,19 +216,35 @@ fn body(t: i64, turn: usize) -> Vec<(Labels, Vec<Sample>)> {
     (0..SERIES).map(series).collect()
 }
 
-/// What a process shows of its views: by expression, the spans that uncover them, as `[from, to, reason]`.
-pub async fn spans(running: &Running, from: i64, to: i64) -> BTreeMap<String, Vec<String>> {
+/// What uncovers a view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    reason: String,
+    from: i64,
+    to: Option<i64>,
+}
+
+impl Span {
+    pub fn covers(&self, t: i64) -> bool {
+        self.from <= t && self.to.is_none_or(|to| t < to)
+    }
+
+    /// Whether it is there because nobody knows what was before.
+    pub fn is_begin(&self) -> bool {
+        matches!(self.reason.as_str(), "new-view" | "sender-new")
+    }
+}
+
+/// What a process shows of its views: by expression, the spans that uncover them, as far as they are within bounds.
+pub async fn spans(running: &Running, from: i64, to: i64) -> BTreeMap<String, Vec<Span>> {
     let mut found = BTreeMap::new();
     for view in running.views().await {
-        let spans = view["spans"].as_array().unwrap().iter();
-        let mut spans: Vec<String> = spans
-            .filter(|span| span["from_ms"].as_i64().unwrap() < to && span["to_ms"].as_i64().is_none_or(|end| end > from))
-            .map(|span| {
-                let (begin, end) =
-                    (span["from_ms"].as_i64().unwrap().max(from), span["to_ms"].as_i64().map(|end| end.min(to)));
-                format!("{} {begin} {end:?}", span["reason"].as_str().unwrap())
-            })
-            .collect();
+        let spans = view["spans"].as_array().unwrap().iter().map(|span| Span {
+            reason: span["reason"].as_str().unwrap().to_owned(),
+            from: span["from_ms"].as_i64().unwrap().max(from),
+            to: span["to_ms"].as_i64().map(|end| end.min(to)),
+        });
+        let mut spans: Vec<Span> = spans.filter(|span| span.from < to && span.to.is_none_or(|end| end > from)).collect();
         spans.sort();
         found.insert(view["expr"].as_str().unwrap().to_owned(), spans);
     }

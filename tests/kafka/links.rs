@@ -34,10 +34,7 @@ async fn says(process: &Process, what: &str, before: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_change_no_result() {
-    if !super::takes_long("links between hosts") {
-        return;
-    }
+async fn alone_links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_change_no_result() {
     let Some(hosts) = Namespaces::new(&HOSTS) else { return };
     let further = ", delivery_timeout: 3s";
     let Some(fleet) = Fleet::start_on(&|name| hosts.host(name), further, [1, 1, 2, 1]).await else { return };
@@ -52,7 +49,7 @@ async fn links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_change_
     the_broker_hangs(&fleet).await;
 
     let sent = load.stop().await;
-    verify(&fleet, &QUERIES, &sent).await;
+    verify(&fleet, &sent).await;
 }
 
 /// For longer than its session, which is 4 s: the other one has its partitions, until it is back.

@@ -36,15 +36,6 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use cluster::{Cluster, admin, patient, shared};
 
-/// Whether tests of minutes, which nothing else should run beside, are wanted: with PREFOLD_E2E_LONG.
-fn takes_long(what: &str) -> bool {
-    let wanted = std::env::var_os("PREFOLD_E2E_LONG").is_some();
-    if !wanted {
-        println!("skipped, {what}: it takes minutes; set PREFOLD_E2E_LONG");
-    }
-    wanted
-}
-
 /// The brokers of the tests do what the log relies on: append times, positions by time, and data that survives SIGKILL.
 #[tokio::test]
 async fn kafka_a_broker_keeps_what_it_acknowledged_when_it_is_killed() {

@@ -6,49 +6,57 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::fleet::{Fleet, QUERIES, SERIES, answers, spans};
+use super::fleet::{Fleet, QUERIES, Span, answers, rules, spans};
+use crate::oracle::{self, Record};
 use crate::process::processes::{Running, now_ms, until};
 
-/// Everything that is final, of every replica, is what the process that does it all alone has, and each sample acknowledged is
-/// counted once.
-pub async fn verify(fleet: &Fleet, queries: &[&str], sent: &[i64]) {
-    let (first, last) = (sent.first().unwrap(), sent.last().unwrap());
-    let (from, to) = (first / 2_000 * 2_000 + 14_000, last / 2_000 * 2_000);
+/// Everything that is final, of every replica, is what the process that does it all alone has, and what the oracle makes of what
+/// was acknowledged.
+pub async fn verify(fleet: &Fleet, sent: &[Record]) {
+    let (from, to) = whole_windows(sent);
     assert!(from < to, "too little was sent");
     let alone = fleet.unbroken.up();
     final_to(alone, to).await;
     for replica in &fleet.replicas {
         final_to(replica.up(), to).await;
     }
-    let of_queries = |mut spans: BTreeMap<String, Vec<String>>| {
-        spans.retain(|expr, _| queries.contains(&expr.as_str()));
+    let of_queries = |mut spans: BTreeMap<String, Vec<Span>>| {
+        spans.retain(|expr, _| QUERIES.contains(&expr.as_str()));
         spans
     };
-    let expected = of_queries(spans(alone, from, to).await);
+    let spans_alone = of_queries(spans(alone, from, to).await);
     for replica in &fleet.replicas {
-        assert_eq!(of_queries(spans(replica.up(), from, to).await), expected, "what is uncovered");
-        for query in queries {
-            let (ours, theirs) = (answers(replica.up(), query, from, to).await, answers(alone, query, from, to).await);
-            assert!(theirs.values().all(|points| points.len() > 1), "{query}: {theirs:?}");
-            assert_eq!(ours, theirs, "{query}");
+        assert_eq!(of_queries(spans(replica.up(), from, to).await), spans_alone, "what is uncovered");
+    }
+    let mut compared = [0; QUERIES.len()];
+    for ((query, rule), compared) in QUERIES.into_iter().zip(rules()).zip(&mut compared) {
+        let theirs = answers(alone, query, from, to).await;
+        assert!(theirs.values().all(|points| points.len() > 1), "{query}: {theirs:?}");
+        for replica in &fleet.replicas {
+            assert_eq!(answers(replica.up(), query, from, to).await, theirs, "{query}");
+        }
+        // Nothing was there before the first sample, so that what is uncovered because nobody knows that is as it must be, too.
+        let may_differ = |t: &i64| spans_alone[query].iter().any(|span| span.covers(*t) && !span.is_begin());
+        for t in (from..=to).step_by(2_000).filter(|t| !may_differ(t)) {
+            let expected = oracle::values_at(sent, &rule, t);
+            assert!(expected.len() > 1, "{query} at {t}");
+            for (labels, expected) in expected {
+                let labels: BTreeMap<&str, &str> = labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
+                let points = &theirs[&serde_json::json!(labels).to_string()];
+                let found: f64 = points.get(&t).map_or(f64::NAN, |value| value.parse().unwrap());
+                assert!(oracle::equal(found, expected), "{query} {labels:?} at {t}: {found}, the oracle has {expected}");
+                *compared += 1;
+            }
         }
     }
-    // The oracle: windows hold what was acknowledged, unless they are uncovered.
-    let counts = answers(alone, QUERIES[0], from, to).await;
-    let mut counted = 0;
-    for t in (from..=to).step_by(2_000) {
-        if expected[QUERIES[0]].iter().any(|span| covers(span, t)) {
-            continue;
-        }
-        let in_window = sent.iter().filter(|sent| t - 10_000 < **sent && **sent <= t).count();
-        for points in counts.values() {
-            let found: f64 = points.get(&t).map_or(0.0, |value| value.parse().unwrap());
-            assert_eq!(found, (in_window * SERIES / 3) as f64, "samples counted at {t}");
-            counted += 1;
-        }
-    }
-    assert!(counted > 9, "{counted} counts were covered: {expected:?}");
-    println!("{} bodies acknowledged, {counted} counts as they must be, spans {expected:?}", sent.len());
+    assert!(compared.iter().all(|compared| *compared > 9), "{compared:?} were covered: {spans_alone:?}");
+    println!("{} bodies acknowledged, {compared:?} values as the oracle has them, spans {spans_alone:?}", sent.len());
+}
+
+/// The grid points whose windows hold nothing but what was sent: the first and the last.
+pub fn whole_windows(sent: &[Record]) -> (i64, i64) {
+    let time = |record: Option<&Record>| record.unwrap().log_time / 2_000 * 2_000;
+    (time(sent.first()) + 14_000, time(sent.last()))
 }
 
 /// Waits until the job's own views are final up to a time.
@@ -60,14 +68,6 @@ async fn final_to(running: &Running, t: i64) {
         (done == QUERIES.len()).then_some(())
     })
     .await;
-}
-
-fn covers(span: &str, t: i64) -> bool {
-    let mut parts = span.split(' ').skip(1);
-    let from: i64 = parts.next().unwrap().parse().unwrap();
-    let to = parts.next().unwrap();
-    let to = to.strip_prefix("Some(").and_then(|to| to.strip_suffix(')')).map_or(i64::MAX, |to| to.parse().unwrap());
-    from <= t && t < to
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,11 +89,11 @@ async fn a_cluster_gives_what_one_process_gives_while_workers_die_come_and_go() 
     fleet.workers[2].signal("TERM");
     tokio::time::sleep(Duration::from_secs(4)).await;
     let sent = load.stop().await;
-    verify(&fleet, &QUERIES, &sent).await;
+    verify(&fleet, &sent).await;
 
     // With all workers dead, what is final is still answered.
     fleet.workers.iter_mut().for_each(|worker| worker.kill());
-    let (from, to) = (sent[0] / 2_000 * 2_000 + 14_000, sent.last().unwrap() / 2_000 * 2_000);
+    let (from, to) = whole_windows(&sent);
     let answered = answers(fleet.replicas[0].up(), QUERIES[0], from, to).await;
     assert!(!answered.is_empty());
 }

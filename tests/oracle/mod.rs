@@ -108,7 +108,8 @@ fn matching(records: &[Record], rule: &Rule) -> BTreeSet<Labels> {
     all.filter(|labels| rule.selector.matches(labels)).cloned().collect()
 }
 
-fn values_at(records: &[Record], rule: &Rule, t: i64) -> BTreeMap<Labels, f64> {
+/// The values of one grid point, by group.
+pub fn values_at(records: &[Record], rule: &Rule, t: i64) -> BTreeMap<Labels, f64> {
     let mut groups: BTreeMap<Labels, Vec<f64>> = BTreeMap::new();
     for labels in matching(records, rule) {
         let mut points: BTreeMap<i64, f64> = BTreeMap::new();
