@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prefold::model::Labels;
 
 use super::fleet::{Fleet, QUERIES, Span, answers, rules, spans};
 use crate::oracle::{self, Record};
@@ -38,19 +39,27 @@ pub async fn verify(fleet: &Fleet, sent: &[Record]) {
         // Nothing was there before the first sample, so that what is uncovered because nobody knows that is as it must be, too.
         let may_differ = |t: &i64| spans_alone[query].iter().any(|span| span.covers(*t) && !span.is_begin());
         for t in (from..=to).step_by(2_000).filter(|t| !may_differ(t)) {
-            let expected = oracle::values_at(sent, &rule, t);
-            assert!(expected.len() > 1, "{query} at {t}");
-            for (labels, expected) in expected {
-                let labels: BTreeMap<&str, &str> = labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
-                let points = &theirs[&serde_json::json!(labels).to_string()];
-                let found: f64 = points.get(&t).map_or(f64::NAN, |value| value.parse().unwrap());
-                assert!(oracle::equal(found, expected), "{query} {labels:?} at {t}: {found}, the oracle has {expected}");
-                *compared += 1;
+            let expected = oracle::values_at(sent, &rule, t).into_iter().map(|(labels, value)| (json(&labels), value));
+            let mut expected: BTreeMap<String, f64> = expected.collect();
+            for (labels, points) in &theirs {
+                let found = points.get(&t).map(|value| value.parse::<f64>().unwrap());
+                let expected = expected.remove(labels);
+                let equal =
+                    found.zip(expected).map_or(found == expected, |(found, expected)| oracle::equal(found, expected));
+                assert!(equal, "{query} {labels} at {t}: {found:?}, the oracle has {expected:?}");
+                *compared += usize::from(found.is_some());
             }
+            assert!(expected.is_empty(), "{query} at {t}: {expected:?} are missing");
         }
     }
     assert!(compared.iter().all(|compared| *compared > 9), "{compared:?} were covered: {spans_alone:?}");
     println!("{} bodies acknowledged, {compared:?} values as the oracle has them, spans {spans_alone:?}", sent.len());
+}
+
+/// Labels as answers have them.
+fn json(labels: &Labels) -> String {
+    let labels: BTreeMap<&str, &str> = labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+    serde_json::json!(labels).to_string()
 }
 
 /// The grid points whose windows hold nothing but what was sent: the first and the last.
