@@ -5,12 +5,12 @@
 
 mod broker;
 mod chaos;
-mod cluster;
+pub mod cluster;
 mod configs;
 mod contract;
-mod fleet;
+pub mod fleet;
 mod groups;
-mod host;
+pub mod host;
 mod imports;
 mod jars;
 mod links;
@@ -23,7 +23,7 @@ mod roles;
 mod security;
 mod streams;
 mod tables;
-mod topics;
+pub mod topics;
 mod workers;
 
 use std::time::Duration;
