@@ -21,6 +21,7 @@ mod process;
 mod proxy;
 mod roles;
 mod security;
+mod sinks;
 mod streams;
 mod tables;
 pub mod topics;
