@@ -79,6 +79,11 @@ impl Process {
         self.running = None;
     }
 
+    /// All that it has kept is gone; while it is down.
+    pub fn forget(&self) {
+        std::fs::remove_dir_all(self.home.path().join("prefold-data")).unwrap();
+    }
+
     pub fn signal(&self, name: &str) {
         self.running.iter().for_each(|running| running.signal(name));
     }

@@ -62,7 +62,8 @@ async fn final_to(running: &Running, t: i64) {
     .await;
 }
 
-fn covers(span: &str, t: i64) -> bool {
+/// Whether a span, as [`spans`] tells it, holds an instant.
+pub fn covers(span: &str, t: i64) -> bool {
     let mut parts = span.split(' ').skip(1);
     let from: i64 = parts.next().unwrap().parse().unwrap();
     let to = parts.next().unwrap();
