@@ -314,3 +314,23 @@ fn same(ours: &Results, theirs: &Results) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[test]
+fn a_difference_of_one_bit_is_found() {
+    let of = |pairs: &[(&str, i64, &str)]| {
+        let mut found = Results::new();
+        for (labels, t, value) in pairs {
+            found.entry((*labels).to_owned()).or_default().insert(*t, (*value).to_owned());
+        }
+        found
+    };
+    let all = of(&[("a", 1, "0.1"), ("a", 2, "0.2"), ("b", 1, "NaN")]);
+    assert_eq!(same(&all, &all.clone()), Ok(()));
+    for other in [
+        of(&[("a", 1, "0.1"), ("a", 2, "0.20000000000000004"), ("b", 1, "NaN")]),
+        of(&[("a", 1, "0.1"), ("a", 2, "0.2"), ("a", 3, "0.3"), ("b", 1, "NaN")]),
+        of(&[("a", 1, "0.1"), ("a", 2, "0.2")]),
+    ] {
+        assert!(same(&all, &other).is_err() && same(&other, &all).is_err(), "{other:?}");
+    }
+}
