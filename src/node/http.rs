@@ -169,3 +169,66 @@ fn senders(queries: &Queries) -> Response {
         .map(|seen| serde_json::json!({"tenant": seen.tenant, "sender": seen.sender, "first_ms": seen.first.0}));
     json::success(&serde_json::Value::from(listed.collect::<Vec<_>>()).to_string(), &json::Notes::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::model::Clock;
+    use crate::node::clock::SystemClock;
+    use crate::node::config::{Config, UpstreamConfig};
+    use crate::node::in_force::JobsInForce;
+    use crate::node::jobs::LoadedJobs;
+    use crate::node::queries::open_store;
+    use crate::node::stream::{StreamHandle, StreamStatus};
+
+    struct Still;
+
+    impl StreamHandle for Still {
+        fn reload(&self, _: LoadedJobs) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// A worker or a query replica, and what is known of its stream.
+    fn node(role: Role, upstream: Option<&str>) -> (Arc<Node>, Arc<StreamStatus>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            Config { data_dir: dir.path().to_owned(), upstream: upstream.map(UpstreamConfig::new), ..Config::default() };
+        let (status, loaded) = (Arc::new(StreamStatus::default()), LoadedJobs::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let queries = (role == Role::Query)
+            .then(|| Queries::new(&config, open_store(&config).unwrap(), &loaded, &clock, &status).unwrap());
+        let jobs = Arc::new(JobsInForce::new(loaded, None));
+        let streaming = StreamPart::new(Arc::clone(&status), jobs, Box::new(Still));
+        (Node::assemble((role, config, clock), None, queries, Some(streaming)), status, dir)
+    }
+
+    #[tokio::test]
+    async fn who_is_not_ready_says_what_is_missing() {
+        let check = async |node: &Node, status: u16, words: &str| {
+            let said = ready(node);
+            let found = said.status().as_u16();
+            let text = to_bytes(said.into_body(), 1 << 10).await.unwrap();
+            assert_eq!((found, std::str::from_utf8(&text).unwrap()), (status, words));
+        };
+        let fine = "Prefold is ready.\n";
+        let (alone, status, _dir) = node(Role::Query, None);
+        check(&alone, 503, "the results are being read, and there is no upstream\n").await;
+        status.caught_up.store(true, Ordering::Relaxed);
+        check(&alone, 200, fine).await;
+        // It forwards what it cannot answer yet.
+        let (forwarding, status, _dir) = node(Role::Query, Some("http://127.0.0.1:1"));
+        check(&forwarding, 200, fine).await;
+        status.fails("results", "no broker");
+        check(&forwarding, 503, "something fails and is begun again every second: results: no broker\n").await;
+        status.recovered("results");
+        check(&forwarding, 200, fine).await;
+        // A worker has work from the start.
+        let (worker, status, _dir) = node(Role::Worker, None);
+        check(&worker, 200, fine).await;
+        status.fails("combine", "the topic is gone");
+        check(&worker, 503, "something fails and is begun again every second: combine: the topic is gone\n").await;
+    }
+}

@@ -180,7 +180,7 @@ impl World {
         command.args(["--no-collector.systemd", &format!("--web.listen-address=127.0.0.1:{port}")]);
         let node_exporter = Program::start("node-exporter", &mut command, dir.path());
         let targets = [("node", port), ("shards", exporter.port)];
-        let prometheus = Prometheus::start(&targets, true, receiver.port).await?;
+        let prometheus = Prometheus::start(&targets, true, &[receiver.port]).await?;
         super::results::warm_up(&prometheus.api).await;
         Some(World { prometheus, receiver, _exporters: (exporter, node_exporter, dir) })
     }

@@ -54,12 +54,16 @@ pub struct Steps {
 
 impl Api {
     pub fn new(port: u16) -> Api {
-        Api { client: client(), url: format!("http://127.0.0.1:{port}") }
+        Api::at(&format!("http://127.0.0.1:{port}"))
+    }
+
+    pub fn at(url: &str) -> Api {
+        Api { client: client(), url: url.to_owned() }
     }
 
     /// Another client of the same server: one client's connections belong to one runtime.
     pub fn again(&self) -> Api {
-        Api { client: client(), url: self.url.clone() }
+        Api::at(&self.url)
     }
 
     /// One request; an error is one of the connection, which may pass.

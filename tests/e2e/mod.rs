@@ -4,6 +4,8 @@
 //! times. Prometheus 2.42, which Debian ships, closes windows on the left and limits a counter to zero before its threshold
 //! test; so scrapes are kept off the whole seconds on which windows begin, and counters start high or are warmed up first.
 
+mod balancer;
+mod cluster;
 mod compare;
 mod differences;
 mod engine;

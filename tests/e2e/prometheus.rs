@@ -21,16 +21,26 @@ pub struct Prometheus {
 pub type Target<'a> = (&'a str, u16);
 
 impl Prometheus {
-    /// Starts one that scrapes `targets`, and itself as job `prometheus` if asked, and writes to `write_port`. `None` where
-    /// there is no Prometheus.
-    pub async fn start(targets: &[Target<'_>], itself: bool, write_port: u16) -> Option<Prometheus> {
+    /// Starts one that scrapes `targets`, and itself as job `prometheus` if asked, and writes to each of the ports. `None`
+    /// where there is no Prometheus.
+    pub async fn start(targets: &[Target<'_>], itself: bool, write_ports: &[u16]) -> Option<Prometheus> {
+        Prometheus::start_on(free_port, targets, itself, write_ports).await
+    }
+
+    /// The same on a port of one's own: it is asked for at every attempt.
+    pub async fn start_on(
+        port: impl Fn() -> u16,
+        targets: &[Target<'_>],
+        itself: bool,
+        write_ports: &[u16],
+    ) -> Option<Prometheus> {
         let binary = installed("prometheus")?;
         // When scrapes happen within their second depends on a hash of the target, so another seed moves them.
         for seed in 0..20 {
-            let port = free_port();
+            let port = port();
             let mut targets = targets.to_vec();
             targets.extend(itself.then_some(("prometheus", port)));
-            let config = configuration(&targets, write_port, port, seed);
+            let config = configuration(&targets, write_ports, port, seed);
             let mut prometheus = Prometheus::launch(&binary, port, &config, &[]);
             let distance = wait_for("the first scrapes", PATIENCE, async || {
                 prometheus.program.check_alive();
@@ -83,16 +93,19 @@ async fn least_distance(api: &Api, targets: usize) -> Result<f64, String> {
 }
 
 /// The write URL says who writes: where one is started after the other, a receiver can tell them apart.
-fn configuration(targets: &[Target<'_>], write_port: u16, port: u16, seed: u32) -> String {
-    let mut text = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-         remote_write:\n\
-         - url: http://127.0.0.1:{write_port}/api/v1/write?prometheus={port}\n  \
-           remote_timeout: 5s\n  \
-           metadata_config: {{send: false}}\n  \
-           queue_config: {{batch_send_deadline: 300ms, min_shards: 2, max_shards: 4, max_backoff: 1s}}\n\
-         scrape_configs:\n"
-    );
+fn configuration(targets: &[Target<'_>], write_ports: &[u16], port: u16, seed: u32) -> String {
+    let mut text = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nremote_write:\n".to_owned();
+    for write_port in write_ports {
+        write!(
+            text,
+            "- url: http://127.0.0.1:{write_port}/api/v1/write?prometheus={port}\n  \
+               remote_timeout: 5s\n  \
+               metadata_config: {{send: false}}\n  \
+               queue_config: {{batch_send_deadline: 300ms, min_shards: 2, max_shards: 4, max_backoff: 1s}}\n"
+        )
+        .unwrap();
+    }
+    text.push_str("scrape_configs:\n");
     for (job, port) in targets {
         let target = format!("static_configs: [{{targets: ['127.0.0.1:{port}']}}]");
         writeln!(text, "- {{job_name: {job}, params: {{seed: ['{seed}']}}, {target}}}").unwrap();

@@ -12,7 +12,7 @@ use super::prometheus::Prometheus;
 async fn e2e_promtool() {
     let (exporter, port) = (Exporter::start(shards), free_port());
     let Some(promtool) = installed("promtool") else { return };
-    let Some(prometheus) = Prometheus::start(&[("shards", exporter.port)], false, port).await else { return };
+    let Some(prometheus) = Prometheus::start(&[("shards", exporter.port)], false, &[port]).await else { return };
     let expr = "max by (shard) (max_over_time(e2e_level[15s]))";
     let mut prefold = Prefold::start(port, &prometheus.api.url, &[expr], ", trust: always").await;
     let (from, to) = prefold.served_by_all(3, PATIENCE).await;

@@ -132,7 +132,7 @@ impl World {
         let (dir, exporter, port) = (tempfile::tempdir().unwrap(), Exporter::start(shards), free_port());
         let (node_exporter, node_port) = node_exporter(dir.path())?;
         let targets = [("node", node_port), ("shards", exporter.port)];
-        let prometheus = Prometheus::start(&targets, true, port).await?;
+        let prometheus = Prometheus::start(&targets, true, &[port]).await?;
         warm_up(&prometheus.api).await;
         let prefold = Prefold::start(port, &prometheus.api.url, rules, "").await;
         Some(World { prefold, prometheus, _exporters: (exporter, node_exporter, dir) })
@@ -165,7 +165,7 @@ impl World {
         let at = steps.from + (steps.to - steps.from) / steps.step * steps.step;
         let theirs = self.prometheus.api.instant(method, query, at, &[]).await?;
         let ours = self.prefold.api.instant(method, query, at, &[]).await?;
-        equal(&ours, "rewritten", &theirs).map_err(|error| said("instant", error))
+        equal(&ours, "rewritten", &theirs).map_err(|error| said("instant", error)).map(drop)
     }
 
     /// Upstream's answer, byte for byte.
@@ -182,7 +182,8 @@ impl World {
     }
 }
 
-fn equal(ours: &Reply, answer: &str, theirs: &Reply) -> Result<(), String> {
+/// How many points of an answer of this kind are equal to upstream's.
+pub fn equal(ours: &Reply, answer: &str, theirs: &Reply) -> Result<usize, String> {
     if ours.answer != answer {
         return Err(format!("answered as {:?} because of {:?}", ours.answer, ours.reason));
     }
@@ -192,11 +193,12 @@ fn equal(ours: &Reply, answer: &str, theirs: &Reply) -> Result<(), String> {
     }
     match compare(&points(&ours), &points(&theirs), Edge::NONE)? {
         0 => Err("nothing was compared".to_owned()),
-        _ => Ok(()),
+        points => Ok(points),
     }
 }
 
-fn same_bytes(ours: &Reply, theirs: &Reply) -> Result<(), String> {
+/// Whether upstream's answer was handed on as it is.
+pub fn same_bytes(ours: &Reply, theirs: &Reply) -> Result<(), String> {
     if ours.answer != "forwarded" {
         return Err(format!("answered as {:?}", ours.answer));
     }

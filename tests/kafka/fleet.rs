@@ -20,6 +20,8 @@ pub const JOB: &str = r#"{"name":"fleet","defaults":{"max_delay":"20s","step":"2
   {"expr":"sum by (g) (rate(c_total[10s]))"},
   {"expr":"avg by (g) (c_total)"}]}"#;
 
+const JOBS: &[(&str, &str)] = &[("fleet.json", JOB)];
+
 pub const QUERIES: [&str; 3] =
     ["sum by (g) (count_over_time(c_total[10s]))", "sum by (g) (rate(c_total[10s]))", "avg by (g) (c_total)"];
 
@@ -51,11 +53,19 @@ pub struct Process {
 }
 
 impl Process {
-    async fn start(role: &'static str, host: Host, config: &str) -> Process {
-        let jobs: &[(&str, &str)] = if matches!(role, "worker" | "run") { &[("fleet.json", JOB)] } else { &[] };
+    /// With jobs by file name, which only some roles read, and a configuration.
+    pub async fn start(role: &'static str, host: Host, jobs: &[(&str, &str)], config: &str) -> Process {
+        let jobs = if matches!(role, "worker" | "run") { jobs } else { &[] };
         let mut process = Process { role, host, home: Home::new(jobs, config), running: None };
         process.restart().await;
         process
+    }
+
+    /// SIGKILL, and a new process in the same folder with another configuration.
+    pub async fn kill_and_restart(&mut self, config: &str) {
+        self.kill();
+        self.home.configure(config);
+        self.restart().await;
     }
 
     pub async fn restart(&mut self) {
@@ -80,6 +90,11 @@ impl Process {
     pub fn kill(&mut self) {
         self.running.iter_mut().for_each(Running::kill);
         self.running = None;
+    }
+
+    /// All that it has kept is gone; while it is down.
+    pub fn forget(&self) {
+        std::fs::remove_dir_all(self.home.path().join("prefold-data")).unwrap();
     }
 
     pub fn signal(&self, name: &str) {
@@ -130,26 +145,26 @@ impl Fleet {
             )
         };
         let alone = config(", cluster_prefix: unbroken");
-        let unbroken = Process::start("run", host("unbroken"), &alone).await;
+        let unbroken = Process::start("run", host("unbroken"), JOBS, &alone).await;
         let config = config("");
         let mut fleet = Fleet { cluster, gateways: Vec::new(), workers: Vec::new(), replicas: Vec::new(), unbroken, config };
         for number in 0..gateways {
-            let gateway = Process::start("gateway", host(&format!("gateway-{number}")), &fleet.config).await;
+            let gateway = Process::start("gateway", host(&format!("gateway-{number}")), JOBS, &fleet.config).await;
             fleet.gateways.push(gateway);
         }
         for number in 0..workers {
-            let worker = Process::start("worker", host(&format!("worker-{number}")), &fleet.config).await;
+            let worker = Process::start("worker", host(&format!("worker-{number}")), JOBS, &fleet.config).await;
             fleet.workers.push(worker);
         }
         for number in 0..replicas {
             let named = fleet.config.replace("session_timeout: 4s", &format!("session_timeout: 4s, replica: q{number}"));
-            fleet.replicas.push(Process::start("query", host(&format!("query-{number}")), &named).await);
+            fleet.replicas.push(Process::start("query", host(&format!("query-{number}")), JOBS, &named).await);
         }
         Some(fleet)
     }
 
     pub async fn add_worker(&mut self) {
-        self.workers.push(Process::start("worker", Host::here(), &self.config).await);
+        self.workers.push(Process::start("worker", Host::here(), JOBS, &self.config).await);
     }
 
     /// Begins to send, to any gateway, until told to stop; what was acknowledged is kept.
@@ -227,6 +242,10 @@ pub struct Span {
 impl Span {
     pub fn covers(&self, t: i64) -> bool {
         self.from <= t && self.to.is_none_or(|to| t < to)
+    }
+
+    pub fn is_gap(&self) -> bool {
+        self.reason == "gap"
     }
 
     /// Whether it is there because nobody knows what was before.

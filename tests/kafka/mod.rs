@@ -5,25 +5,28 @@
 
 mod broker;
 mod chaos;
-mod cluster;
+pub mod cluster;
 mod configs;
 mod contract;
-mod fleet;
+pub mod fleet;
 mod groups;
-mod host;
+pub mod host;
 mod imports;
 mod jars;
 mod links;
+mod loss;
 mod namespaces;
+mod pages;
 mod partitioned;
 mod partitions;
 mod process;
 mod proxy;
 mod roles;
 mod security;
+mod sinks;
 mod streams;
 mod tables;
-mod topics;
+pub mod topics;
 mod workers;
 
 use std::time::Duration;

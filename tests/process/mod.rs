@@ -17,8 +17,8 @@ mod receiver;
 mod refused;
 mod remote_write;
 mod scraping;
-mod sink;
-mod sink_receiver;
+pub mod sink;
+pub mod sink_receiver;
 mod uncovered;
 
 /// A generator of its own, so that a printed seed repeats a run.

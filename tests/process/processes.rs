@@ -71,9 +71,14 @@ impl Home {
         let home = Home { dir: tempfile::tempdir().unwrap(), starts: AtomicU32::new(0) };
         fs::create_dir(home.jobs()).unwrap();
         jobs.iter().for_each(|(name, text)| home.put_job(name, text));
-        let scrapes = if config.contains("scrape_configs") { "" } else { "scrape_configs: []\n" };
-        fs::write(home.path().join("config.yaml"), format!("{scrapes}{config}\n")).unwrap();
+        home.configure(config);
         home
+    }
+
+    /// For the next start.
+    pub fn configure(&self, config: &str) {
+        let scrapes = if config.contains("scrape_configs") { "" } else { "scrape_configs: []\n" };
+        fs::write(self.path().join("config.yaml"), format!("{scrapes}{config}\n")).unwrap();
     }
 
     pub fn path(&self) -> &Path {

@@ -9,21 +9,21 @@ use prefold::model::STALE_NAN;
 use super::processes::{Home, Running, now_ms, sample, until};
 use super::sink_receiver::{Manner, Sample, SinkReceiver};
 
-const JOB: &str = r#"{"name":"sent","defaults":{"step":"1s","max_delay":"2s","overdue_tolerance":1},"rules":[
+pub const JOB: &str = r#"{"name":"sent","defaults":{"step":"1s","max_delay":"2s","overdue_tolerance":1},"rules":[
   {"expr":"sum by (g) (count_over_time(c_total[2s]))","record":"g:c:count","labels":{"team":"a"}},
   {"expr":"avg by (g) (last_over_time(c_total[3s]))","record":"g:c:avg"},
   {"expr":"max by (g) (max_over_time(c_total[2s]))"}]}"#;
 
-const RECORDS: [&str; 2] = ["g:c:count", "g:c:avg"];
+pub const RECORDS: [&str; 2] = ["g:c:count", "g:c:avg"];
 
-const STEP: i64 = 1000;
+pub const STEP: i64 = 1000;
 
 /// How far behind the newest sample results are final.
 const FINAL_AFTER: i64 = 3000;
 
 const PAST: &str = "log: {log_time: samples}\ningest: {new_senders: whole}\n";
 
-fn sink(name: &str, url: &str, more: &str) -> String {
+pub fn sink(name: &str, url: &str, more: &str) -> String {
     format!("- {{name: {name}, url: '{url}', from: all, uncovered: send{more}}}\n")
 }
 
@@ -65,28 +65,32 @@ impl History {
         self.begin + (self.written - 1) * 1000 - FINAL_AFTER
     }
 
-    /// What a sink is to have sent: what queries answer, and a marker after every last value.
     async fn expected(&self, running: &Running, records: &[&str]) -> BTreeSet<Sample> {
-        let (mut expected, last) = (BTreeSet::new(), self.last_final());
-        running.final_to(3, last).await;
-        for record in records {
-            for (labels, points) in running.results(record, self.begin, last, STEP).await {
-                for (t, v) in &points {
-                    expected.insert((labels.clone(), *t, v.parse::<f64>().unwrap().to_bits()));
-                    if *t < last && !points.contains_key(&(t + STEP)) {
-                        expected.insert((labels.clone(), t + STEP, STALE_NAN.to_bits()));
-                    }
-                }
-            }
-        }
-        let markers = expected.iter().filter(|(.., bits)| *bits == STALE_NAN.to_bits()).count();
-        assert!(markers > 5 && expected.len() > 100, "{markers} markers among {}", expected.len());
-        expected
+        expected(running, records, self.begin, self.last_final()).await
     }
 }
 
+/// What a sink is to have sent: what queries answer, and a marker after every last value.
+pub async fn expected(running: &Running, records: &[&str], from: i64, last: i64) -> BTreeSet<Sample> {
+    let mut expected = BTreeSet::new();
+    running.final_to(3, last).await;
+    for record in records {
+        for (labels, points) in running.results(record, from, last, STEP).await {
+            for (t, v) in &points {
+                expected.insert((labels.clone(), *t, v.parse::<f64>().unwrap().to_bits()));
+                if *t < last && !points.contains_key(&(t + STEP)) {
+                    expected.insert((labels.clone(), t + STEP, STALE_NAN.to_bits()));
+                }
+            }
+        }
+    }
+    let markers = expected.iter().filter(|(.., bits)| *bits == STALE_NAN.to_bits()).count();
+    assert!(markers > 5 && expected.len() > 100, "{markers} markers among {}", expected.len());
+    expected
+}
+
 /// Waits until a receiver has everything, and holds that it has nothing else.
-async fn arrived(receiver: &SinkReceiver, expected: &BTreeSet<Sample>, last: i64) {
+pub async fn arrived(receiver: &SinkReceiver, expected: &BTreeSet<Sample>, last: i64) {
     let up_to_last = || receiver.distinct().into_iter().filter(|(_, t, _)| *t <= last).collect::<BTreeSet<_>>();
     until("everything to arrive", async || (up_to_last().len() >= expected.len()).then_some(())).await;
     let found = up_to_last();

@@ -95,7 +95,7 @@ impl World {
         let (exporter, port) = (Exporter::start(shards), free_port());
         let relay = Relay::start(port);
         let from = (now_ms() / STEP + 1) * STEP;
-        let prometheus = Prometheus::start(&[("shards", exporter.port)], false, relay.port).await?;
+        let prometheus = Prometheus::start(&[("shards", exporter.port)], false, &[relay.port]).await?;
         let prefold = Prefold::start(port, &prometheus.api.url, &RULES, "").await;
         let mut world = World { relay, prefold, prometheus, _exporter: exporter, from, answers: BTreeMap::new() };
         world.prefold.served_by_all(3, PATIENCE).await;
