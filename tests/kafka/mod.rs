@@ -6,6 +6,7 @@
 mod broker;
 mod chaos;
 mod cluster;
+mod compaction;
 mod configs;
 mod contract;
 mod fleet;
