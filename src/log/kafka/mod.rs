@@ -20,6 +20,8 @@ mod import;
 mod import_group;
 mod keeper;
 mod membership;
+#[cfg(test)]
+mod mock;
 mod native;
 mod options;
 mod partitions;

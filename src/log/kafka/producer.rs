@@ -104,6 +104,11 @@ impl Appender {
         Deliveries { shared: Arc::clone(&self.shared), observer: self.options.append_observer.clone() }
     }
 
+    #[cfg(test)]
+    pub fn is_open(&self) -> bool {
+        self.producer.lock().is_some()
+    }
+
     /// The producer; made now where there is none yet.
     fn producer(&self) -> Result<Arc<Served>, String> {
         let mut current = self.producer.lock();
