@@ -83,12 +83,21 @@ impl Gateway {
             ImportFormat::RemoteWrite => self.import_requests(origin, &fitting, body_bytes_max, &mut imported)?,
             ImportFormat::Json => self.import_samples(origin, &fitting, &mut imported)?,
         }
-        let refused = imported.refused.iter().map(|(_, reason, _)| *reason);
-        let missing = gone.then_some(RefusalReason::RecordsGone).or(refused.max());
-        if let Some(reason) = missing.filter(|_| self.senders.is_known(origin, self.is_labelled(origin))) {
+        if let Some(reason) = self.missing(origin, &imported, gone) {
             imported.records.extend(self.unreadable(origin, reason));
         }
         Ok(imported)
+    }
+
+    /// Why samples are missing that views may have shown, if that is to be noted now: bodies that cannot be read as those of
+    /// requests are, records that were deleted each time.
+    fn missing(&self, origin: &Origin, imported: &Imported, gone: bool) -> Option<RefusalReason> {
+        let labelled = self.is_labelled(origin);
+        if gone {
+            return self.senders.is_known(origin, labelled).then_some(RefusalReason::RecordsGone);
+        }
+        let refused = imported.refused.iter().map(|(_, reason, _)| *reason).max();
+        refused.filter(|_| self.senders.is_unreadable_due(origin, labelled, self.clock.now()))
     }
 
     /// Appends what bodies became; the same may be appended again after an error.

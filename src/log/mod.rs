@@ -35,7 +35,8 @@ pub type AppendObserver = std::sync::Arc<dyn Fn(Duration) + Send + Sync>;
 /// - **Rising**: offsets rise within a partition, and a position's `next` is the offset behind the last record read. A hole
 ///   means nothing: Kafka numbers what is no record, too. What is lost is told by a [`ReadError`], never by a hole.
 /// - **Forward**: log times do not go back within a partition, across restarts included.
-/// - **Alive**: a partition without appends gets an empty record, a tick, about once a second, so that its log time moves.
+/// - **Alive**: a partition without appends gets an empty record, a tick, about once a second, so that its log time moves; every
+///   five seconds where Kafka has no process left that appends.
 pub trait Log: Send + Sync {
     /// How many partitions there are; fixed when the log was made.
     fn partitions(&self) -> u16;

@@ -91,7 +91,7 @@ pub fn worker(
     }
     let positions = cluster.table(names.positions())?;
     let known_incarnation = known_samples(&*positions, partials.partitions());
-    let samples = KafkaLog::open(KafkaOptions { known_incarnation, ..connection.clone() }).map_err(say)?;
+    let samples = KafkaLog::open(KafkaOptions { known_incarnation, appends: false, ..connection.clone() }).map_err(say)?;
     let table = cluster.table(names.jobs())?;
     let sets = Arc::new(Sets::new(Arc::clone(&table) as Arc<dyn Table>, Arc::clone(jobs)));
     let name = worker_name();

@@ -97,7 +97,7 @@ async fn a_content_type_goes_before_what_a_body_seems_to_be() {
 }
 
 #[tokio::test]
-async fn bad_bodies_are_refused_one_by_one_and_uncover_once() {
+async fn bad_bodies_are_refused_one_by_one_and_uncover_once_a_minute() {
     let world = World::new(GatewayOptions::default());
     let good: Vec<Vec<u8>> =
         (0..9).map(|n| remote_write_v1::encode(&[of(&[("__name__", "a"), ("n", &n.to_string())])])).collect();
@@ -122,7 +122,10 @@ async fn bad_bodies_are_refused_one_by_one_and_uncover_once() {
     assert_eq!((read.len(), notes.len()), (10, 1), "{read:?}");
     assert!(notes[0].starts_with("import:x: body-"), "{notes:?}");
     assert_eq!(world.gateway.counters().refused(RefusalReason::BodyMalformed), 6);
-    // So it is with records that were deleted before they were read.
+    // More of them within a minute are counted, and uncover nothing more.
+    let more = import(&world, &topic(true), ImportFormat::RemoteWrite, &[b"rubbish"]).await.unwrap();
+    assert_eq!((refused(&more).len(), world.read().len()), (1, 10));
+    // Records that were deleted before they were read are noted each time.
     let gone = world.gateway.encode_import(&topic(true), ImportFormat::Json, &[], BYTES_MAX, true).unwrap();
     assert_eq!((gone.records.len(), gone.written.samples), (1, 0));
 }

@@ -6,6 +6,7 @@
 mod broker;
 mod chaos;
 pub mod cluster;
+mod compaction;
 mod configs;
 mod contract;
 pub mod fleet;

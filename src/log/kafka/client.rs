@@ -25,7 +25,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    fn is_due(&self, kind: &str) -> bool {
+    /// Whether a complaint of a kind is to be said now.
+    pub fn is_due(&self, kind: &str) -> bool {
         let mut said = self.said.lock();
         if said.get(kind).is_some_and(|last| last.elapsed() < COMPLAINT_EVERY) {
             return false;
@@ -61,6 +62,12 @@ impl ClientContext for Listener {
 }
 
 impl ConsumerContext for Listener {}
+
+/// A wait in whole milliseconds, and no shorter: librdkafka waits for whole ones, and its wrapper asks it without a pause over
+/// what is left of one.
+pub(super) fn whole_ms(wait: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+}
 
 /// What every client needs: where the brokers are, and how to talk to them.
 pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
@@ -143,6 +150,10 @@ pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> Cli
         // Our own bound comes first: theirs is out of reach.
         .set("queue.buffering.max.messages", "0")
         .set("queue.buffering.max.kbytes", queue_kib.to_string());
+    // The mock cluster of the tests beside the code takes what comes behind a record that it was told to refuse, whatever its
+    // number; brokers do not.
+    #[cfg(test)]
+    config.set("max.in.flight.requests.per.connection", "1");
     config
 }
 
@@ -155,5 +166,12 @@ mod tests {
         let listener = Listener::default();
         assert!(listener.is_due("FAIL") && listener.is_due("GETPID"));
         assert!(!listener.clone().is_due("FAIL"), "clients share what was said");
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_milliseconds() {
+        for (us, ms) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2), (999_999, 1_000)] {
+            assert_eq!(whole_ms(Duration::from_micros(us)), Duration::from_millis(ms));
+        }
     }
 }

@@ -51,13 +51,12 @@ impl Follower {
     }
 
     pub fn run(&mut self) {
-        let mut said = None;
         let mut tried: Option<Instant> = None;
         while self.closed.try_recv() == Err(TryRecvError::Empty) {
             if self.astray && tried.is_none_or(|at| at.elapsed() >= AGAIN_EVERY) {
                 tried = Some(Instant::now());
                 if let Err(error) = self.begin() {
-                    complain(&mut said, &error);
+                    self.complain(&error);
                 }
             }
             if self.survey.shared.replaced.get().is_some() {
@@ -72,12 +71,22 @@ impl Follower {
                 self.heard = Instant::now();
                 self.behind = Some(wanted);
                 if let Err(error) = self.assign(next) {
-                    complain(&mut said, &error.to_string());
+                    self.complain(&error.to_string());
                 }
             }
             if let Err(error) = self.poll() {
-                complain(&mut said, &error.to_string());
+                self.complain(&error.to_string());
             }
+        }
+    }
+
+    /// Says that the table is not read, now and then: while brokers are away it is so several times a second, for one reason or
+    /// another.
+    fn complain(&self, error: &str) {
+        let shared = &self.survey.shared;
+        match shared.listener.is_due("a table is not read") {
+            true => tracing::warn!(topic = %shared.topic, %error, "a table cannot be read from Kafka; trying again"),
+            false => tracing::debug!(topic = %shared.topic, %error, "a table cannot be read from Kafka; trying again"),
         }
     }
 
@@ -140,12 +149,4 @@ fn take(survey: &Survey, held: &Held, message: &BorrowedMessage<'_>) {
     }
     survey.shared.catalog.lock().seen(PARTITION.0, offset, log_time);
     held.apply(key, message.payload().map(Bytes::copy_from_slice), offset, log_time);
-}
-
-/// Says an error once, until there is another.
-fn complain(said: &mut Option<String>, error: &str) {
-    if said.as_deref() != Some(error) {
-        tracing::warn!(%error, "a table cannot be read from Kafka; trying again");
-        *said = Some(error.to_owned());
-    }
 }

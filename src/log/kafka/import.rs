@@ -5,20 +5,20 @@
 //! record may be read twice and none is passed over. A partition that has gone to another member is left to it: our position
 //! in it is not told any more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::client;
 use super::error::KafkaOpenError;
-use super::import_group::{ImportLag, Member, Place};
+use super::import_group::{Change, ImportLag, Member, Place};
 use super::native::{self, Patience};
 use super::options::KafkaOptions;
 
@@ -35,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a question to the brokers may take.
 const WAIT: Duration = Duration::from_secs(5);
+
+/// How soon it is asked again where the group stands.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The pause after an error: some come again at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -73,8 +76,11 @@ impl ImportBatch {
 pub struct ImportReader {
     consumer: BaseConsumer<Member>,
     topics: Arc<[String]>,
-    /// Where reading of our partitions goes on; none where that is not known.
+    /// Where reading of our partitions goes on; none where nobody has read yet.
     next: HashMap<Place, Option<i64>>,
+    /// Partitions that are ours and are not read yet, because it is not known from where on; and when that was asked last.
+    waiting: BTreeSet<Place>,
+    asked: Option<Instant>,
     /// Read while nothing was wanted.
     held: VecDeque<ImportRecord>,
     /// Whether our partitions are told to bring nothing.
@@ -101,6 +107,8 @@ impl ImportReader {
             missing: vec![false; topics.len()],
             topics,
             next: HashMap::new(),
+            waiting: BTreeSet::new(),
+            asked: None,
             held: VecDeque::new(),
             paused: false,
             committed: Instant::now(),
@@ -159,13 +167,13 @@ impl ImportReader {
     fn commit_if_due(&mut self) {
         if self.committed.elapsed() >= COMMIT_EVERY {
             self.committed = Instant::now();
-            self.consumer.context().commit(&self.consumer, None, CommitMode::Async);
+            self.consumer.context().commit(&self.consumer);
         }
     }
 
     /// The next record, if one comes in time.
     fn poll(&mut self, wait: Duration) -> Option<ImportRecord> {
-        let polled = self.consumer.poll(wait);
+        let polled = self.consumer.poll(client::whole_ms(wait));
         let record = match polled {
             Some(Ok(message)) => record(&self.topics, &message),
             Some(Err(error)) => {
@@ -175,34 +183,51 @@ impl ImportReader {
             }
             None => None,
         };
-        self.arrived();
+        let record = record.filter(|record| !self.waiting.contains(&(record.topic, record.partition)));
+        self.arrive();
         record
     }
 
-    /// Where reading of partitions that have come to us begins.
-    fn arrived(&mut self) {
-        let context = self.consumer.context();
-        let (came, left) = context.take_changes();
-        for place in left {
+    /// Has partitions that have come to us read from where the group stands, once it says so.
+    fn arrive(&mut self) {
+        for (place, change) in self.consumer.context().take_changes() {
             self.next.remove(&place);
+            match change {
+                Change::Came => self.waiting.insert(place),
+                Change::Left => self.waiting.remove(&place),
+            };
+            self.asked = None;
         }
-        if came.is_empty() {
+        if self.waiting.is_empty() || self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
             return;
         }
+        if let Err(error) = self.begin() {
+            self.consumer.context().complain(&error);
+        }
+        self.asked = Some(Instant::now());
+    }
+
+    fn begin(&mut self) -> Result<(), KafkaError> {
         let mut wanted = TopicPartitionList::new();
-        for (topic, partition) in &came {
+        for (topic, partition) in &self.waiting {
             wanted.add_partition(&self.topics[*topic], *partition);
         }
-        match self.consumer.committed_offsets(wanted, WAIT) {
-            Ok(found) => {
-                for element in found.elements() {
-                    let Some(topic) = self.topics.iter().position(|topic| topic == element.topic()) else { continue };
-                    let next = element.offset().to_raw().filter(|offset| *offset >= 0);
-                    self.next.insert((topic, element.partition()), next);
-                }
-            }
-            Err(error) => self.consumer.context().complain(&error),
+        let (mut known, mut places) = (HashMap::new(), TopicPartitionList::new());
+        for element in self.consumer.committed_offsets(wanted, WAIT)?.elements() {
+            element.error()?;
+            let next = element.offset().to_raw().filter(|offset| *offset >= 0);
+            let from = next.map_or(Offset::Beginning, Offset::Offset);
+            places.add_partition_offset(element.topic(), element.partition(), from)?;
+            known.insert((element.topic().to_owned(), element.partition()), next);
         }
+        for element in self.consumer.seek_partitions(places, WAIT)?.elements() {
+            element.error()?;
+            let Some(topic) = self.topics.iter().position(|topic| topic == element.topic()) else { continue };
+            let next = known.get(&(element.topic().to_owned(), element.partition())).copied().flatten();
+            self.waiting.remove(&(topic, element.partition()));
+            self.next.insert((topic, element.partition()), next);
+        }
+        Ok(())
     }
 
     /// Notes a record as read. Offsets have holes where there never was a record; what retention deleted is missing.
@@ -260,10 +285,10 @@ impl ImportReader {
     }
 }
 
-/// What is dealt with is told before the group is left.
+/// What is dealt with is told before the group is left, if the brokers answer.
 impl Drop for ImportReader {
     fn drop(&mut self) {
-        self.consumer.context().commit(&self.consumer, None, CommitMode::Sync);
+        self.consumer.context().commit_last(&self.consumer, None);
     }
 }
 

@@ -3,16 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::Listener;
+use super::native::{self, Patience};
+
+/// How long a commit that is waited for may take: where partitions go, which holds up a rebalance, and where the group is left.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 /// A topic, by its place among those that are read, and a partition of it.
 pub(super) type Place = (usize, i32);
@@ -28,6 +34,15 @@ impl ImportLag {
     }
 }
 
+/// What becomes of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is ours. Nothing of it is to be taken before it is read from where the group stands: at first it is read from its
+    /// end.
+    Came,
+    Left,
+}
+
 /// What librdkafka calls back, on the thread that polls.
 pub(super) struct Member {
     topics: Arc<[String]>,
@@ -35,8 +50,8 @@ pub(super) struct Member {
     pub lag: Arc<ImportLag>,
     /// The offset behind what was dealt with and not yet told to the group.
     pub done: Mutex<HashMap<Place, i64>>,
-    /// Partitions that have come and gone since somebody looked.
-    changes: Mutex<(Vec<Place>, Vec<Place>)>,
+    /// What became of partitions since somebody looked, in order.
+    changes: Mutex<Vec<(Place, Change)>>,
 }
 
 impl Member {
@@ -50,14 +65,36 @@ impl Member {
         }
     }
 
-    /// Partitions that have come, and that have gone, since the last time.
-    pub fn take_changes(&self) -> (Vec<Place>, Vec<Place>) {
+    /// What became of partitions since the last time.
+    pub fn take_changes(&self) -> Vec<(Place, Change)> {
         std::mem::take(&mut self.changes.lock())
     }
 
-    /// Tells the group how far partitions were dealt with: those listed, or all that are ours. What lies with others now is
-    /// theirs to tell.
-    pub fn commit(&self, consumer: &BaseConsumer<Member>, only: Option<&[Place]>, mode: CommitMode) {
+    /// Tells the group how far the partitions that are ours were dealt with, without waiting for it. What lies with others now
+    /// is theirs to tell.
+    pub fn commit(&self, consumer: &BaseConsumer<Member>) {
+        let offsets = self.take_done(consumer, None);
+        if offsets.count() > 0
+            && let Err(error) = consumer.commit(&offsets, CommitMode::Async)
+        {
+            self.not_told(&error, &offsets);
+        }
+    }
+
+    /// The same of those listed, or of all that are ours, for the last time. Brokers that do not answer are not waited for
+    /// longer than [`LAST_COMMIT`]: whoever reads on reads a few records again.
+    pub fn commit_last(&self, consumer: &BaseConsumer<Member>, only: Option<&[Place]>) {
+        let offsets = self.take_done(consumer, only);
+        if offsets.count() == 0 {
+            return;
+        }
+        if let Err(error) = native::commit(consumer.client(), &offsets, Patience { wait: LAST_COMMIT, ended: None }) {
+            tracing::info!(%error, "Kafka did not take how far topics were imported; what is not told is imported again");
+        }
+    }
+
+    /// What is to be told of partitions: of those listed, or of all that are ours.
+    fn take_done(&self, consumer: &BaseConsumer<Member>, only: Option<&[Place]>) -> TopicPartitionList {
         let mut done = std::mem::take(&mut *self.done.lock());
         let ours = match only {
             Some(places) => places.to_vec(),
@@ -73,11 +110,7 @@ impl Member {
             // The others are told later.
             *self.done.lock() = done;
         }
-        if offsets.count() > 0
-            && let Err(error) = consumer.commit(&offsets, mode)
-        {
-            self.not_told(&error, &offsets);
-        }
+        offsets
     }
 
     /// Positions that the group did not take are told again, unless there are newer ones by then.
@@ -126,14 +159,14 @@ impl ClientContext for Member {
 }
 
 impl ConsumerContext for Member {
-    /// Partitions that go are told of while they are ours.
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Member>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(list) = rebalance {
-            let places = self.places(list);
-            if !consumer.assignment_lost() {
-                self.commit(consumer, Some(&places), CommitMode::Sync);
-            }
-            self.changes.lock().1.extend(places);
+    fn rebalance(&self, consumer: &BaseConsumer<Member>, what: RDKafkaRespErr, changed: &mut TopicPartitionList) {
+        let places = self.places(changed);
+        let done = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, changed, &places),
+            _ => self.give_up(consumer, changed, &places),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "partitions of topics to import cannot be taken over as they are assigned");
         }
     }
 
@@ -142,10 +175,26 @@ impl ConsumerContext for Member {
             self.not_told(&error, offsets);
         }
     }
+}
 
-    fn post_rebalance(&self, _: &BaseConsumer<Member>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            self.changes.lock().0.extend(self.places(list));
+impl Member {
+    /// Whoever reads asks where the group stands, until it is told: librdkafka asks once, and reads nothing of a partition whose
+    /// coordinator was no coordinator at that moment.
+    fn take(&self, consumer: &BaseConsumer<Member>, came: &mut TopicPartitionList, places: &[Place]) -> KafkaResult<()> {
+        if came.count() > 0 {
+            came.set_all_offsets(Offset::End)?;
         }
+        consumer.incremental_assign(came)?;
+        self.changes.lock().extend(places.iter().map(|place| (*place, Change::Came)));
+        Ok(())
+    }
+
+    /// Partitions that go are told of while they are ours.
+    fn give_up(&self, consumer: &BaseConsumer<Member>, left: &TopicPartitionList, places: &[Place]) -> KafkaResult<()> {
+        if !consumer.assignment_lost() {
+            self.commit_last(consumer, Some(places));
+        }
+        self.changes.lock().extend(places.iter().map(|place| (*place, Change::Left)));
+        consumer.incremental_unassign(left)
     }
 }

@@ -1,8 +1,9 @@
 //! The keeper: a thread that sees to it that log time moves and that what is known of the topic stays true.
 //!
 //! Twice per tick interval it asks where the partitions end, appends a tick where nobody else appended, and looks whether the
-//! topic is still the one that was opened. More rarely it asks where partitions begin, and tells Kafka's own tools how far
-//! results have been committed. It waits for brokers as long as it takes: nobody waits for it.
+//! topic is still the one that was opened. A process that appends nothing else leaves ticks to those that do, as long as there
+//! are any. More rarely the keeper asks where partitions begin, and tells Kafka's own tools how far results have been
+//! committed. It waits for brokers as long as it takes: nobody waits for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use super::options::KafkaOptions;
 use super::producer::Appender;
 use super::shared::Shared;
 use super::survey::{Looks, Survey};
+
+/// So many tick intervals a process that does not append waits for the ticks of others.
+const OTHERS_TICKS: u32 = 5;
 
 /// How often the group's offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
@@ -35,8 +39,8 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub fn run(self) {
-        let group: Option<BaseConsumer<Listener>> =
-            reading(&self.options, self.shared.partitions).create_with_context(self.shared.listener.clone()).ok();
+        let mut group = None;
+        let silence = self.options.tick_interval.saturating_mul(if self.options.appends { 1 } else { OTHERS_TICKS });
         let (mut looks, mut committed) = (Looks::begin(&self.options), Instant::now());
         while self.closed.recv_timeout(self.options.tick_interval / 2) == Err(RecvTimeoutError::Timeout) {
             self.appender.mend();
@@ -47,14 +51,14 @@ impl Keeper {
                 self.appender.give_up();
                 continue;
             }
-            let idle = self.shared.catalog.lock().idle(self.options.tick_interval, at);
+            let idle = self.shared.catalog.lock().idle(silence, at);
             self.appender.tick(&idle);
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
-                self.commit(group.as_ref());
+                self.commit(&mut group);
             }
         }
-        self.commit(group.as_ref());
+        self.commit(&mut group);
         // Brokers that do not answer must not keep us from closing.
         if let Some(group) = group {
             drop(group.poll(LAST_COMMIT));
@@ -62,14 +66,19 @@ impl Keeper {
     }
 
     /// Tells Kafka how far we are. Nothing of ours reads it: what fails is tried again with the next positions.
-    fn commit(&self, group: Option<&BaseConsumer<Listener>>) {
-        let Some(group) = group else { return };
+    /// Who has no positions has no client for it.
+    fn commit(&self, group: &mut Option<BaseConsumer<Listener>>) {
         // Serves what came meanwhile; there are no messages, for nothing is assigned.
-        while group.poll(Duration::ZERO).is_some() {}
+        while group.as_ref().is_some_and(|group| group.poll(Duration::ZERO).is_some()) {}
         let positions = std::mem::take(&mut self.shared.catalog.lock().committed);
         if positions.is_empty() || self.shared.replaced.get().is_some() {
             return;
         }
+        if group.is_none() {
+            let made = reading(&self.options, self.shared.partitions).create_with_context(self.shared.listener.clone());
+            *group = made.inspect_err(|error| tracing::debug!(%error, "positions cannot be told to Kafka")).ok();
+        }
+        let Some(group) = group else { return };
         let mut offsets = TopicPartitionList::new();
         for position in positions {
             let next = KafkaOffset::Offset(position.next.0 as i64);

@@ -20,6 +20,8 @@ mod import;
 mod import_group;
 mod keeper;
 mod membership;
+#[cfg(test)]
+mod mock;
 mod native;
 mod options;
 mod partitions;
@@ -88,9 +90,14 @@ impl KafkaLog {
     /// promises, when it is the known one with another partition count or labels. The message says what to do.
     pub fn open(options: KafkaOptions) -> Result<KafkaLog, KafkaOpenError> {
         let (survey, message_bytes_max) = survey::open(&options, Keeping::All)?;
+        KafkaLog::over(options, survey, message_bytes_max)
+    }
+
+    /// The log in a topic that was found and checked.
+    fn over(options: KafkaOptions, survey: Survey, message_bytes_max: usize) -> Result<KafkaLog, KafkaOpenError> {
         let shared = Arc::clone(&survey.shared);
         let appender = Appender::new(Arc::clone(&shared), options.clone(), message_bytes_max)
-            .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
+            .map_err(|error| KafkaOpenError::Options { error })?;
         let appender = Arc::new(appender);
         let (close, closed) = bounded(1);
         let keeper = Keeper {

@@ -14,7 +14,12 @@ use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 
+use super::client::whole_ms;
+
 const NO_ERROR: sys::rd_kafka_resp_err_t = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+/// What librdkafka has for an offset that nobody told; -1 is told of what is not there.
+const UNANSWERED: i64 = -1001;
 
 /// A topic as the cluster knows it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub(super) fn describe<C: ClientContext>(
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
         let call = Call::new(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, patience.wait)?;
+        #[cfg(test)]
+        call.ask_a_broker();
         sys::rd_kafka_DescribeTopics(client.native_ptr(), topics.ptr, call.options.ptr, call.queue.ptr);
         let event = await_event(&call.queue, patience)?;
         let result = sys::rd_kafka_event_DescribeTopics_result(event.ptr);
@@ -161,6 +168,10 @@ pub(super) fn offsets<C: ClientContext>(
             if (*of).err != NO_ERROR {
                 return Err(format!("partition {}: {}", (*of).partition, text(sys::rd_kafka_err2str((*of).err))));
             }
+            // So it stands where the leader was asked and has not answered: that is no error of the partition's.
+            if (*of).offset == UNANSWERED {
+                return Err(format!("partition {}: its leader has not answered", (*of).partition));
+            }
             let timestamp = sys::rd_kafka_ListOffsetsResultInfo_timestamp(info);
             let place = wanted.iter().position(|(partition, _)| i32::from(*partition) == (*of).partition);
             if let Some(place) = place {
@@ -215,6 +226,17 @@ impl Call {
     }
 }
 
+#[cfg(test)]
+impl Call {
+    /// Tests beside the code have brokers of librdkafka's mock alone, of which none says that it is the controller.
+    fn ask_a_broker(&self) {
+        let mut problem: [c_char; 256] = [0; 256];
+        // SAFETY: the options are ours, and the buffer is as long as it is said to be.
+        let set = unsafe { sys::rd_kafka_AdminOptions_set_broker(self.options.ptr, 1, problem.as_mut_ptr(), problem.len()) };
+        assert_eq!(set, NO_ERROR);
+    }
+}
+
 /// The answer that comes on a queue, if it is one.
 ///
 /// # Safety
@@ -230,7 +252,7 @@ unsafe fn await_event(
         let left = wait.saturating_sub(began.elapsed());
         // SAFETY: the queue is ours, and the event is freed by its guard alone.
         unsafe {
-            let event = sys::rd_kafka_queue_poll(queue.ptr, left.min(LOOK_EVERY).as_millis() as i32);
+            let event = sys::rd_kafka_queue_poll(queue.ptr, whole_ms(left.min(LOOK_EVERY)).as_millis() as i32);
             if !event.is_null() {
                 let event = Owned::new(event, sys::rd_kafka_event_destroy)?;
                 return match sys::rd_kafka_event_error(event.ptr) {

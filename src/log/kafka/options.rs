@@ -34,8 +34,12 @@ pub struct KafkaOptions {
     pub delivery_timeout: Duration,
     /// How long to wait for the brokers when the log is opened.
     pub open_timeout: Duration,
-    /// Partitions that nobody appended to for this long get a tick.
+    /// Partitions that nobody appended to for this long get a tick; from a process that does not append, for five times as
+    /// long.
     pub tick_interval: Duration,
+    /// Whether this process appends to the log: then it has a producer from the start. Others make one where they tick after
+    /// all, because nobody who appends is there.
+    pub appends: bool,
     /// Encryption, and our certificate; plain text when `None`.
     pub tls: Option<Tls>,
     /// Who we are.
@@ -98,6 +102,7 @@ impl KafkaOptions {
             delivery_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(30),
             tick_interval: Duration::from_secs(1),
+            appends: true,
             tls: None,
             sasl: None,
             known_incarnation: None,

@@ -1,24 +1,27 @@
 //! Appending: the records of an append go to their partitions, and it is answered when the last of them is acknowledged.
 //!
-//! The producer is idempotent and waits for all replicas in sync. librdkafka's thread calls back for each record; nothing
-//! there waits for anything but a short lock. A producer that has failed for good, because the brokers have lost what they
-//! had acknowledged to it, is replaced by a new one.
+//! The producer is idempotent and waits for all replicas in sync. Its thread calls back for each record; nothing there waits
+//! for anything but a short lock. It is made where something is appended for the first time: a process that only reads has
+//! none. One that has failed for good, because the brokers have lost what they had acknowledged to it, is replaced by a new
+//! one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
 use super::client::appending;
+use super::error::explained;
 use super::options::KafkaOptions;
 use super::shared::Shared;
 use crate::log::{AppendError, AppendObserver, NewRecord};
@@ -26,6 +29,10 @@ use crate::model::{Offset, PartitionId, Timestamp};
 
 /// What a record takes in the queue beside its payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// How often the producer's thread looks whether it is to end; what comes from librdkafka wakes it at once. A little more than
+/// whole milliseconds, as in `writer.rs`.
+const LOOK_EVERY: Duration = Duration::from_micros(100_100);
 
 /// How long brokers that acknowledge nothing are waited for when the log is closed.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -59,13 +66,57 @@ pub(super) struct Appender {
     shared: Arc<Shared>,
     options: KafkaOptions,
     message_bytes_max: usize,
-    producer: ArcSwap<ThreadedProducer<Deliveries>>,
+    /// `None` until the first append. A mutex, because only one must be made: held to take it, and over its making.
+    producer: Mutex<Option<Arc<Served>>>,
+}
+
+/// A producer, and the thread that serves it. Dropping it answers what waits with an error.
+struct Served {
+    producer: Arc<BaseProducer<Deliveries>>,
+    /// What ends the thread when it is dropped, and the thread.
+    serving: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Appender {
-    pub fn new(shared: Arc<Shared>, options: KafkaOptions, message_bytes_max: usize) -> Result<Appender, KafkaError> {
-        let producer = ArcSwap::from_pointee(producer(&shared, &options, message_bytes_max)?);
-        Ok(Appender { shared, options, message_bytes_max, producer })
+    /// # Errors
+    /// When the options do not make a producer. It is made here to find that out, and kept by who appends.
+    pub fn new(shared: Arc<Shared>, options: KafkaOptions, message_bytes_max: usize) -> Result<Appender, String> {
+        let keep = options.appends;
+        let appender = Appender { shared, options, message_bytes_max, producer: Mutex::new(None) };
+        let made = appender.make()?;
+        *appender.producer.lock() = keep.then_some(made);
+        Ok(appender)
+    }
+
+    fn make(&self) -> Result<Arc<Served>, String> {
+        let producer: BaseProducer<Deliveries> = appending(&self.options, self.message_bytes_max)
+            .create_with_context(self.deliveries())
+            .map_err(|error| error.to_string())?;
+        let (producer, (close, closed)) = (Arc::new(producer), bounded(1));
+        let polled = Arc::clone(&producer);
+        let serve = move || serve(&polled, &closed);
+        let thread = std::thread::Builder::new().name("prefold-kafka-append".to_owned()).spawn(serve);
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Arc::new(Served { producer, serving: Some((close, thread)) }))
+    }
+
+    fn deliveries(&self) -> Deliveries {
+        Deliveries { shared: Arc::clone(&self.shared), observer: self.options.append_observer.clone() }
+    }
+
+    #[cfg(test)]
+    pub fn is_open(&self) -> bool {
+        self.producer.lock().is_some()
+    }
+
+    /// The producer; made now where there is none yet.
+    fn producer(&self) -> Result<Arc<Served>, String> {
+        let mut current = self.producer.lock();
+        if let Some(served) = &*current {
+            return Ok(Arc::clone(served));
+        }
+        let made = self.make()?;
+        Ok(Arc::clone(current.insert(made)))
     }
 
     /// Hands records over; their answer comes through the sender.
@@ -97,36 +148,56 @@ impl Appender {
     fn send(&self, records: &[NewRecord], bytes: usize, answer: Option<oneshot::Sender<Result<(), AppendError>>>) {
         let outcome = Mutex::new(Outcome { failed: None, answer });
         let append = Arc::new(Append { left: AtomicUsize::new(records.len()), bytes, since: Instant::now(), outcome });
-        let producer = self.producer.load_full();
-        let deliveries = producer.context();
+        let served = match self.producer() {
+            Ok(served) => served,
+            Err(error) => {
+                self.not_handed_over(records);
+                self.deliveries().answer(&append, records.len(), Some(AppendError::Kafka { error }));
+                return;
+            }
+        };
+        let (producer, deliveries) = (&served.producer, served.producer.context());
         for (index, record) in records.iter().enumerate() {
             let message = BaseRecord::<(), [u8], Arc<Append>>::with_opaque_to(&self.shared.topic, Arc::clone(&append))
                 .partition(i32::from(record.partition.0))
                 .payload(&record.payload);
             if let Err((error, _)) = producer.send(message) {
-                if record.payload.is_empty() {
-                    self.shared.catalog.lock().ticked(record.partition.0);
-                }
+                self.not_handed_over(&records[index..]);
                 // What was handed over before stays on its way: a failed append may be there in part.
-                deliveries.answer(&append, records.len() - index, Some(&error));
+                deliveries.answer(&append, records.len() - index, Some(deliveries.append_error(&error)));
                 return;
             }
         }
     }
 
+    /// Ticks among them are not under way.
+    fn not_handed_over(&self, records: &[NewRecord]) {
+        let mut catalog = self.shared.catalog.lock();
+        let ticks = records.iter().filter(|record| record.payload.is_empty());
+        ticks.for_each(|record| catalog.ticked(record.partition.0));
+    }
+
     /// Replaces a producer that has failed for good. What waited in it is answered with an error.
     pub fn mend(&self) {
-        let Some((code, reason)) = self.producer.load().client().fatal_error() else { return };
+        let mut current = self.producer.lock();
+        let failed = current.as_ref().and_then(|served| served.producer.client().fatal_error());
+        let Some((code, reason)) = failed else { return };
         tracing::error!(%code, "Kafka refuses all further records of this producer, beginning with a new one: {reason}");
-        match producer(&self.shared, &self.options, self.message_bytes_max) {
-            Ok(new) => drop(self.producer.swap(Arc::new(new))),
+        match self.make() {
+            Ok(new) => {
+                let old = current.replace(new);
+                // Its end takes a moment.
+                drop((current, old));
+            }
             Err(error) => tracing::error!(%error, "cannot begin with a new producer; trying again"),
         }
     }
 
     /// Answers what waits with an error: the topic is not the one it was meant for.
     pub fn give_up(&self) {
-        self.producer.load().purge(PurgeConfig::default().queue().inflight());
+        if let Some(served) = &*self.producer.lock() {
+            served.producer.purge(PurgeConfig::default().queue().inflight());
+        }
     }
 
     /// Waits for what somebody waits for, as long as the brokers take any of it; what they have not is answered with an error.
@@ -145,17 +216,26 @@ impl Appender {
         }
         self.give_up();
         // The answers of what was thrown away come at once.
-        let _ = self.producer.load().flush(Duration::from_secs(2));
+        let served = self.producer.lock().clone();
+        let _ = served.map(|served| served.producer.flush(Duration::from_secs(2)));
     }
 }
 
-fn producer(
-    shared: &Arc<Shared>,
-    options: &KafkaOptions,
-    message_bytes_max: usize,
-) -> Result<ThreadedProducer<Deliveries>, KafkaError> {
-    let deliveries = Deliveries { shared: Arc::clone(shared), observer: options.append_observer.clone() };
-    appending(options, message_bytes_max).create_with_context(deliveries)
+impl Drop for Served {
+    fn drop(&mut self) {
+        let Some((close, thread)) = self.serving.take() else { return };
+        drop(close);
+        if thread.join().is_err() {
+            tracing::error!("the thread that appends to Kafka has panicked; what was acknowledged before is safe");
+        }
+    }
+}
+
+/// Serves a producer until it is dropped.
+fn serve(producer: &BaseProducer<Deliveries>, closed: &Receiver<()>) {
+    while closed.try_recv() == Err(TryRecvError::Empty) {
+        producer.poll(LOOK_EVERY);
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -177,7 +257,7 @@ impl ProducerContext for Deliveries {
             Err((error, message)) => (message, Some(error)),
         };
         self.note_delivery(message, error.is_none());
-        self.answer(&append, 1, error);
+        self.answer(&append, 1, error.map(|error| self.append_error(error)));
     }
 }
 
@@ -201,20 +281,18 @@ impl Deliveries {
         if let Some(why) = self.shared.replaced.get() {
             return AppendError::Replaced { why: why.clone() };
         }
-        let error = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageTimedOut) => {
-                "the brokers have not acknowledged them within log.kafka.delivery_timeout; check the brokers".to_owned()
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) if self.shared.is_closed() => {
+                AppendError::Closed
             }
-            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => return AppendError::Closed,
-            _ => error.to_string(),
-        };
-        AppendError::Kafka { error }
+            _ => AppendError::Kafka { error: explained(error, &self.shared.topic) },
+        }
     }
 
     /// So many records of an append are dealt with. The last one answers it.
-    fn answer(&self, append: &Append, records: usize, error: Option<&KafkaError>) {
+    fn answer(&self, append: &Append, records: usize, error: Option<AppendError>) {
         if let Some(error) = error {
-            append.outcome.lock().failed.get_or_insert_with(|| self.append_error(error));
+            append.outcome.lock().failed.get_or_insert(error);
         }
         if append.left.fetch_sub(records, Ordering::AcqRel) > records {
             return;

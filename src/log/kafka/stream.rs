@@ -54,7 +54,12 @@ impl KafkaStream {
             ..connection
         };
         let (watch, message_bytes_max) = Watch::open(options, Keeping::Stream)?;
-        Ok(KafkaStream { watch, message_bytes_max })
+        Ok(KafkaStream::over(watch, message_bytes_max))
+    }
+
+    /// The stream in a topic that was found and checked.
+    pub(super) fn over(watch: Watch, message_bytes_max: usize) -> KafkaStream {
+        KafkaStream { watch, message_bytes_max }
     }
 
     /// How many partitions there are; fixed when the topic was made.

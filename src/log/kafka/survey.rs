@@ -53,7 +53,13 @@ impl Looks {
 /// Opens a topic: finds or makes it, checks it, and asks what it holds. Returns the largest batch that it takes, too.
 pub(super) fn open(options: &KafkaOptions, keeping: Keeping) -> Result<(Survey, usize), KafkaOpenError> {
     let listener = Listener::default();
-    let Topic { admin, incarnation, partitions, message_bytes_max } = topic::open(options, keeping, &listener)?;
+    let topic = topic::open(options, keeping, &listener)?;
+    of(options, topic, listener)
+}
+
+/// Asks what a topic that was found and checked holds.
+pub(super) fn of(options: &KafkaOptions, topic: Topic, listener: Listener) -> Result<(Survey, usize), KafkaOpenError> {
+    let Topic { admin, incarnation, partitions, message_bytes_max } = topic;
     let (topic, by) = (options.topic.clone(), options.partition_by.clone());
     let shared = Arc::new(Shared::new(topic, partitions, by, incarnation, listener));
     let survey = Survey { shared, client: Arc::new(admin), ends_when_closed: false };

@@ -50,8 +50,9 @@ pub struct KafkaTable {
     watch: Watch,
     message_bytes_max: usize,
     held: Arc<Held>,
-    /// Replaced when it has failed: puts have no order among keys. Held while a record is handed over.
-    writer: Mutex<Writer>,
+    /// Made for the first put, and replaced when it has failed: puts have no order among keys. Held while a record is handed
+    /// over.
+    writer: Mutex<Option<Writer>>,
     /// What ends the thread when it is dropped, and what hears that it has; until the table is closed.
     thread: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
@@ -102,7 +103,6 @@ impl KafkaTable {
             .set("enable.partition.eof", "true")
             .create_with_context(shared.listener.clone())
             .map_err(|error| unable(error.to_string()))?;
-        let writer = writer(&watch, message_bytes_max)?;
         let (moved, changes) = (Condvar::new(), watch::Sender::new(0));
         let held = Arc::new(Held { state: Mutex::default(), moved, changes });
         let ((close, closed), (end, ended)) = (bounded(1), bounded(1));
@@ -114,7 +114,7 @@ impl KafkaTable {
         let thread = std::thread::Builder::new().name("prefold-kafka-table".to_owned()).spawn(run);
         thread.map_err(|error| unable(format!("cannot start a thread: {error}")))?;
         let thread = Mutex::new(Some((close, ended)));
-        let table = KafkaTable { watch, message_bytes_max, held, writer: Mutex::new(writer), thread };
+        let table = KafkaTable { watch, message_bytes_max, held, writer: Mutex::new(None), thread };
         let unread = |error| KafkaOpenError::Topic { action: "read", topic: table.watch.options.topic.clone(), error };
         table.catch_up().map_err(unread)?;
         Ok(table)
@@ -124,28 +124,25 @@ impl KafkaTable {
     /// moment later, or after [`KafkaTable::catch_up`]. Of a put answered with an error the value may still come.
     pub fn put(&self, key: &str, value: Option<Bytes>) -> Written {
         let mut current = self.writer.lock();
-        let refused = match self.held.broken() {
-            Some(error) => Some(AppendError::Kafka { error }),
-            None => self.renewed(&mut current).err(),
-        };
-        // What is refused now must not fail the writer: others wait in it.
         let bytes = key.len() + value.as_ref().map_or(0, Bytes::len);
-        let refused = refused.or_else(|| current.refusal(PARTITION, bytes));
-        if let Some(error) = refused {
+        // What is refused now must not fail the writer: others wait in it.
+        let taken = self.working(&mut current).and_then(|writer| match writer.refusal(PARTITION, bytes) {
+            Some(error) => Err(error),
+            None => Ok(writer.append(PARTITION, Some(key), value.as_deref())),
+        });
+        taken.unwrap_or_else(|error| {
             let (answer, written) = oneshot::channel();
             drop(answer.send(Err(error)));
-            return written;
-        }
-        current.append(PARTITION, Some(key), value.as_deref())
+            written
+        })
     }
 
-    /// A writer that has failed is replaced.
-    fn renewed(&self, current: &mut Writer) -> Result<(), AppendError> {
-        if current.failed().is_some() {
-            let new = writer(&self.watch, self.message_bytes_max);
-            *current = new.map_err(|error| AppendError::Kafka { error: error.to_string() })?;
-        }
-        Ok(())
+    /// The writer; another where there is none, or it has failed.
+    fn working<'w>(&self, current: &'w mut Option<Writer>) -> Result<&'w Writer, AppendError> {
+        self.held.broken().map_or(Ok(()), |error| Err(AppendError::Kafka { error }))?;
+        let working = current.take().filter(|writer| writer.failed().is_none());
+        let writer = working.map_or_else(|| writer(&self.watch, self.message_bytes_max), Ok);
+        Ok(current.insert(writer.map_err(|error| AppendError::Kafka { error: error.to_string() })?))
     }
 
     /// Everything appended before this call, by anybody, is in the table when it returns. Blocks meanwhile.

@@ -30,6 +30,11 @@ impl Watch {
     /// Opens a topic. Returns the largest batch that it takes, too.
     pub fn open(options: KafkaOptions, keeping: Keeping) -> Result<(Watch, usize), KafkaOpenError> {
         let (survey, message_bytes_max) = survey::open(&options, keeping)?;
+        Ok((Watch::over(options, survey)?, message_bytes_max))
+    }
+
+    /// Watches a topic that was found and checked.
+    pub fn over(options: KafkaOptions, survey: Survey) -> Result<Watch, KafkaOpenError> {
         let ((close, closed), (end, ended)) = (bounded(1), bounded(1));
         let asking = survey.until_closed();
         let mut looks = Looks::begin(&options);
@@ -42,7 +47,7 @@ impl Watch {
         let thread = std::thread::Builder::new().name("prefold-kafka-watch".to_owned()).spawn(run);
         thread.map_err(|error| KafkaOpenError::Options { error: format!("cannot start a thread: {error}") })?;
         let thread = Mutex::new(Some((close, ended)));
-        Ok((Watch { survey, options, thread }, message_bytes_max))
+        Ok(Watch { survey, options, thread })
     }
 
     /// Ends the thread. Everyone who works with the topic hears of it.

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use tokio::sync::oneshot;
 
 use super::client::appending;
-use super::error::KafkaOpenError;
+use super::error::{KafkaOpenError, explained};
 use super::options::KafkaOptions;
 use super::shared::Shared;
 use super::topic;
@@ -238,7 +238,7 @@ impl ProducerContext for Standing {
                 }
             },
             // What is thrown away is so because of the first failure.
-            Err((error, _)) => Err(self.fail(AppendError::Kafka { error: error.to_string() })),
+            Err((error, _)) => Err(self.fail(AppendError::Kafka { error: explained(error, &self.shared.topic) })),
         };
         self.answer(*waiting, outcome);
     }
