@@ -171,6 +171,9 @@ pub trait Group: Send + Sync {
     fn commit(&self, positions: &[Position]);
 
     fn owned(&self) -> BTreeSet<PartitionId>;
+
+    /// Gives its partitions to others and takes none, or none any longer; until told otherwise.
+    fn stand_aside(&self, aside: bool);
 }
 
 /// What becomes of a partition.

@@ -10,6 +10,8 @@ pub struct ClusterProgress {
     pub combine_partitions: AtomicU64,
     /// Of the first, those not read on because others are behind.
     pub fold_held_back: AtomicU64,
+    /// The newest job set by which others fold and that is not in force here, else 0.
+    pub behind_set: AtomicU64,
     /// Records of partials not read yet.
     pub combine_remaining: AtomicU64,
     /// Times that a part began again after a failure.

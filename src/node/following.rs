@@ -50,7 +50,7 @@ impl Following {
         };
         let sets = {
             let told = Arc::clone(&status);
-            move || follow(&sets, &told)
+            move || follow(&sets, &told, || {})
         };
         let threads = vec![spawn("results", replica)?, spawn("sets", sets)?];
         Ok(Following { status, threads })

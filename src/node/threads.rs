@@ -51,8 +51,8 @@ pub fn again_and_again<W>(
     }
 }
 
-/// Follows the job sets until told to stop.
-pub fn follow(sets: &Sets, status: &StreamStatus) {
+/// Follows the job sets until told to stop; `then` is called every time it was looked for another.
+pub fn follow(sets: &Sets, status: &StreamStatus, mut then: impl FnMut()) {
     let mut changed = sets.changed();
     let mut looked: Option<Instant> = None;
     while !status.stopping.load(Ordering::Relaxed) {
@@ -61,6 +61,7 @@ pub fn follow(sets: &Sets, status: &StreamStatus) {
             looked = Some(Instant::now());
             changed.borrow_and_update();
             sets.follow();
+            then();
         }
         std::thread::park_timeout(LOOK_EVERY);
     }

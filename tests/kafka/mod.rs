@@ -28,6 +28,7 @@ mod sinks;
 mod streams;
 mod tables;
 pub mod topics;
+mod versions;
 mod workers;
 
 use std::time::Duration;

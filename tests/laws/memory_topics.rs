@@ -291,4 +291,5 @@ impl Group for Member {
     fn owned(&self) -> BTreeSet<PartitionId> {
         self.owned.lock().clone()
     }
+    fn stand_aside(&self, _: bool) {}
 }

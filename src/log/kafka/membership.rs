@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -59,6 +60,8 @@ struct Member {
     events: Sender<Assigned>,
     /// Set on the thread that polls, read by everyone: held for a look-up.
     standing: Mutex<Standing>,
+    /// Whether it wants no partitions for a while.
+    aside: AtomicBool,
     /// Its other end is dropped when the group is left.
     leaving: Receiver<()>,
 }
@@ -91,6 +94,7 @@ impl Membership {
             listener: Listener::default(),
             events: send,
             standing: Mutex::default(),
+            aside: AtomicBool::new(false),
             leaving,
         });
         let consumer: BaseConsumer<Handle> = client::member(connection, group, session_timeout)
@@ -156,6 +160,11 @@ impl Membership {
         self.member.standing.lock().owned.clone()
     }
 
+    /// Leaves the group, so that others get its partitions, or joins it again; within a poll or two.
+    pub fn stand_aside(&self, aside: bool) {
+        self.member.aside.store(aside, Ordering::Relaxed);
+    }
+
     /// Commits what was handed over and leaves the group at once, so that others take over without waiting for the session to
     /// end. Waits for the brokers for a few seconds at most. Leaving twice is harmless.
     pub fn leave(&self) {
@@ -173,10 +182,20 @@ impl Drop for Membership {
 
 impl Member {
     fn run(&self, consumer: &BaseConsumer<Handle>) {
-        let mut committed = Instant::now();
+        let (mut committed, mut is_aside) = (Instant::now(), false);
         while self.leaving.try_recv() == Err(TryRecvError::Empty) {
             if let Some(Err(error)) = consumer.poll(POLL) {
                 tracing::debug!(%error, "the consumer group");
+            }
+            let aside = self.aside.load(Ordering::Relaxed);
+            if aside != is_aside {
+                if aside {
+                    consumer.unsubscribe();
+                } else if let Err(error) = consumer.subscribe(&[&self.topic]) {
+                    tracing::warn!(%error, topic = %self.topic, "cannot join the consumer group again, trying again");
+                    continue;
+                }
+                is_aside = aside;
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();

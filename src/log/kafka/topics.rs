@@ -134,4 +134,7 @@ impl Group for Membership {
     fn owned(&self) -> BTreeSet<PartitionId> {
         Membership::owned(self)
     }
+    fn stand_aside(&self, aside: bool) {
+        Membership::stand_aside(self, aside);
+    }
 }

@@ -105,6 +105,11 @@ impl CombineWorker {
         self.acknowledge()
     }
 
+    /// The newest job set by which others fold and that is not in force here; 0 when there is none.
+    pub fn behind_set(&self) -> u64 {
+        self.homes.values().map(|home| home.behind_set).max().unwrap_or(0)
+    }
+
     /// Partitions of "partials" that are ours, and records of each not read yet.
     pub fn ahead(&self) -> Vec<(PartitionId, u64)> {
         self.homes.keys().map(|home| (*home, self.reader.ahead(*home))).collect()
@@ -217,6 +222,7 @@ impl CombineWorker {
         let mut said = Vec::new();
         for (id, home) in &mut self.homes {
             let (mut output, mut decided) = (EpochOutput::default(), Vec::new());
+            home.behind_set = 0;
             while let Some(record) = home.waiting.pop_front() {
                 let place = (record.offset, record.log_time);
                 match PartialsRecord::decode(&record.payload) {
@@ -228,6 +234,7 @@ impl CombineWorker {
                         // Whoever folds by a set has read it in the table. One that is not there is of another table.
                         if told.set <= self.newest_set {
                             home.waiting.push_front(record);
+                            home.behind_set = told.set;
                             self.reader.pause(*id, true);
                             break;
                         }

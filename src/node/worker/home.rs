@@ -26,6 +26,8 @@ pub(super) struct Home {
     pub log_time: LogTime,
     /// Records of a job set that is not known here yet.
     pub waiting: VecDeque<LogRecord>,
+    /// The number of that set, else 0.
+    pub behind_set: u64,
     pub described: HashMap<ViewId, Instant>,
     /// Results handed over and not durable yet, in order; checkpoints wait behind them.
     pub unacknowledged: VecDeque<Handed>,
@@ -47,6 +49,7 @@ impl Home {
             next,
             log_time: Timestamp::MIN,
             waiting: VecDeque::new(),
+            behind_set: 0,
             described: HashMap::new(),
             unacknowledged: VecDeque::new(),
             checkpointed: Instant::now(),

@@ -10,6 +10,7 @@
 //! the log again as far back as it has to, and says again what was said. Reading order: `fold_lane` folds, `fold` decides
 //! what, and of a `part` from where; `combine` is the other half; `places` is what both keep in tables.
 
+mod aside;
 mod catch_up;
 mod combine;
 mod fold;

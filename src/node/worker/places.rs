@@ -59,13 +59,20 @@ impl Checkpoint {
     }
 }
 
+fn checkpoints(positions: &dyn Table) -> impl Iterator<Item = Checkpoint> {
+    let entries = positions.entries("combine/").into_iter();
+    entries.filter_map(|(_, entry)| serde_json::from_slice(&entry.value).ok())
+}
+
 /// Where every view stands, as far as the table says.
 pub fn standing(positions: &dyn Table) -> BTreeMap<ViewId, Standing> {
-    let read = |(_, entry): (String, crate::log::topics::TableEntry)| {
-        serde_json::from_slice::<Checkpoint>(&entry.value).ok().map(|checkpoint| checkpoint.standing())
-    };
-    let all = positions.entries("combine/").into_iter().filter_map(read).flatten();
+    let all = checkpoints(positions).flat_map(|checkpoint| checkpoint.standing());
     all.filter(|(_, standing)| standing.begun()).collect()
+}
+
+/// The job sets by which the combines of partitions of "partials" work.
+pub fn sets(positions: &dyn Table) -> impl Iterator<Item = u64> {
+    checkpoints(positions).map(|checkpoint| checkpoint.set)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::aside::Aside;
 use super::{CombineWorker, CombineWorkerOptions, FoldWorker, FoldWorkerOptions, Topics};
 use crate::node::cluster_progress::ClusterProgress;
 use crate::node::job_sets::Sets;
@@ -64,8 +65,9 @@ impl Worker {
             }
         };
         let follow = {
-            let (sets, told) = (Arc::clone(&sets), Arc::clone(&status));
-            move || follow(&sets, &told)
+            let (sets, told, topics) = (Arc::clone(&sets), Arc::clone(&status), topics.clone());
+            let mut aside = Aside::default();
+            move || follow(&sets, &told, || aside.look(&topics, &sets, &told))
         };
         let threads = vec![spawn("fold", fold)?, spawn("combine", combine)?, spawn("sets", follow)?];
         Ok(Worker { sets, name, status, threads, topics: Some(topics) })
@@ -86,6 +88,7 @@ fn step_fold(fold: &mut FoldWorker, status: &StreamStatus) -> Result<(), String>
 fn step_combine(combine: &mut CombineWorker, progress: &ClusterProgress) -> Result<(), String> {
     combine.step()?;
     let ahead = combine.ahead();
+    progress.behind_set.store(combine.behind_set(), Ordering::Relaxed);
     progress.combine_partitions.store(ahead.len() as u64, Ordering::Relaxed);
     progress.combine_remaining.store(ahead.iter().map(|(_, ahead)| ahead).sum(), Ordering::Relaxed);
     progress.partials_skipped.fetch_add(std::mem::take(&mut combine.skipped), Ordering::Relaxed);
