@@ -90,9 +90,14 @@ impl World {
             combiners: Arc::clone(&combiners) as _,
         };
         let unfinished_bytes_max = self.unfinished_bytes_max;
-        let options = FoldWorkerOptions { threads: 2, flush_every: Duration::ZERO, unfinished_bytes_max };
+        let options =
+            FoldWorkerOptions { threads: 2, flush_every: Duration::ZERO, gather: Duration::ZERO, unfinished_bytes_max };
         let fold = FoldWorker::start(topics.clone(), Arc::clone(&self.in_force), options).unwrap();
-        let options = CombineWorkerOptions { new_senders_uncover: true, checkpoint_every: Duration::from_millis(2) };
+        let options = CombineWorkerOptions {
+            new_senders_uncover: true,
+            checkpoint_every: Duration::from_millis(2),
+            gather: Duration::ZERO,
+        };
         let combine = CombineWorker::start(topics, Arc::clone(&self.in_force), options).unwrap();
         Worker { fold, combine, folders, combiners, deaf: 0 }
     }

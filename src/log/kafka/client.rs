@@ -121,6 +121,14 @@ pub(super) fn reading(options: &KafkaOptions, partitions: u16) -> ClientConfig {
     config
 }
 
+/// The same of a topic that is always written to: brokers gather records for a moment, for each answer costs both sides as much as
+/// hundreds of records do.
+pub(super) fn gathering(options: &KafkaOptions, partitions: u16) -> ClientConfig {
+    let mut config = reading(options, partitions);
+    config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "100");
+    config
+}
+
 /// A member of a consumer group, which is taken for dead when it is not heard of for a session's length. It gives partitions
 /// up one by one, and says itself how far they were dealt with.
 pub(super) fn member(options: &KafkaOptions, group: &str, session: Duration) -> ClientConfig {

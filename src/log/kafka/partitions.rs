@@ -12,7 +12,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
-use super::client::{Listener, reading};
+use super::client::{Listener, gathering};
 use super::options::KafkaOptions;
 use super::shared::Shared;
 use super::source::{Drawn, Filled, Source};
@@ -65,7 +65,7 @@ struct Lane {
 impl PartitionsReader {
     pub(super) fn new(survey: Survey, options: &KafkaOptions) -> Result<PartitionsReader, ReadError> {
         let shared = Arc::clone(&survey.shared);
-        let consumer = reading(options, shared.partitions)
+        let consumer = gathering(options, shared.partitions)
             .create_with_context(shared.listener.clone())
             .map_err(|error| failed(&error))?;
         Ok(PartitionsReader {

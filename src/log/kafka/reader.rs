@@ -14,7 +14,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
-use super::client::{Listener, reading};
+use super::client::{Listener, gathering};
 use super::options::KafkaOptions;
 use super::shared::Shared;
 use super::source::{Drawn, Filled, Source};
@@ -45,7 +45,7 @@ impl KafkaReader {
     pub fn new(survey: Survey, options: &KafkaOptions, from: &ReadFrom) -> Result<KafkaReader, ReadError> {
         let shared = Arc::clone(&survey.shared);
         let sources = locate(&survey, from)?;
-        let consumer = reading(options, shared.partitions)
+        let consumer = gathering(options, shared.partitions)
             .create_with_context(shared.listener.clone())
             .map_err(|error| failed(&error))?;
         let (consumer, filled) = (Arc::new(consumer), Arc::default());

@@ -57,6 +57,11 @@ impl CatchUp {
         }
     }
 
+    /// Whether no views catch up.
+    pub fn is_idle(&self) -> bool {
+        self.lane.is_none()
+    }
+
     pub fn remove(&mut self, partition: PartitionId) {
         self.waiting.retain(|(of, _)| *of != partition);
         if self.partitions.remove(&partition).is_some()

@@ -26,7 +26,10 @@ use crate::wire::Problem;
 use crate::wire::cluster::PartialsRecord;
 
 const READ_BYTES: usize = 1 << 20;
-const WAIT: Duration = Duration::from_millis(20);
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Records of less are taken together with what comes next.
+const READ_LITTLE_BYTES: usize = READ_BYTES / 8;
 
 /// Nothing is read while so many bytes wait to be written.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
@@ -36,6 +39,8 @@ const QUEUED_BYTES_MAX: usize = 64 << 20;
 pub struct CombineWorkerOptions {
     pub new_senders_uncover: bool,
     pub checkpoint_every: Duration,
+    /// Records that come in small pieces are gathered for so long.
+    pub gather: Duration,
 }
 
 /// The combine of one process.
@@ -86,6 +91,7 @@ impl CombineWorker {
     /// # Errors
     /// When combine must be started again: it goes on from its checkpoints then.
     pub fn step(&mut self) -> Result<(), String> {
+        let began = Instant::now();
         while let Ok(event) = self.topics.combiners.events().try_recv() {
             match event {
                 Assigned::Arrived(home) => self.arrived(home)?,
@@ -97,12 +103,17 @@ impl CombineWorker {
             true => self.read()?,
             false => std::thread::park_timeout(WAIT),
         }
+        let read_bytes: usize = self.buffer.iter().map(|record| record.payload.len()).sum();
         self.combine()?;
         if let Some(why) = self.writer.failed() {
             return Err(format!("results cannot be written: {why}"));
         }
         self.checkpoint();
-        self.acknowledge()
+        self.acknowledge()?;
+        if read_bytes < READ_LITTLE_BYTES {
+            std::thread::park_timeout(self.options.gather.saturating_sub(began.elapsed()));
+        }
+        Ok(())
     }
 
     /// The newest job set by which others fold and that is not in force here; 0 when there is none.

@@ -26,7 +26,7 @@ use crate::plan::CatalogEntry;
 use crate::wire::cluster::ScopeEntry;
 
 /// How long to wait for records before looking at everything else again.
-const WAIT: Duration = Duration::from_millis(20);
+const WAIT: Duration = Duration::from_millis(100);
 
 /// Nothing is read while so many bytes wait to be written.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
@@ -37,6 +37,8 @@ pub struct FoldWorkerOptions {
     pub threads: usize,
     /// How long what was folded waits for more, so that records are not too many.
     pub flush_every: Duration,
+    /// Records that come in small pieces are gathered for so long.
+    pub gather: Duration,
     /// Of a partition, bytes of partials that combine cannot finish because other partitions are behind: past them it is not
     /// read on. At least one grid point of it goes out nevertheless.
     pub unfinished_bytes_max: usize,
@@ -106,6 +108,7 @@ impl FoldWorker {
     /// # Errors
     /// When the fold must be started again: what is not committed is folded again then.
     pub fn step(&mut self) -> Result<Vec<Folded>, String> {
+        let began = Instant::now();
         while let Ok(event) = self.topics.folders.events().try_recv() {
             match event {
                 Assigned::Arrived(partition) => self.arrived(partition)?,
@@ -124,6 +127,9 @@ impl FoldWorker {
         }
         let folded = self.flush()?;
         self.acknowledge()?;
+        if self.main.is_near_the_end() && self.catch_up.is_idle() {
+            std::thread::park_timeout(self.options.gather.saturating_sub(began.elapsed()));
+        }
         Ok(folded)
     }
 

@@ -17,6 +17,9 @@ use crate::model::{LogTime, Offset, PartitionId, Partitioner, Position, SenderSe
 /// Records are read in batches of about this many bytes.
 const READ_BYTES: usize = 1 << 20;
 
+/// An epoch of less costs as much for being one as for what is in it.
+const READ_LITTLE_BYTES: usize = READ_BYTES / 8;
+
 /// Epochs fed and not yet closed.
 const EPOCHS_IN_FLIGHT_MAX: usize = 4;
 
@@ -28,6 +31,8 @@ pub(super) struct FoldLane {
     in_flight: VecDeque<Epoch>,
     first_in_flight: u64,
     buffer: Vec<LogRecord>,
+    /// What the last read brought.
+    read_bytes: usize,
 }
 
 #[derive(Default)]
@@ -49,6 +54,7 @@ impl FoldLane {
             in_flight: VecDeque::from([Epoch::default()]),
             first_in_flight: 0,
             buffer: Vec::new(),
+            read_bytes: 0,
         })
     }
 
@@ -139,6 +145,11 @@ impl FoldLane {
         self.reader.pause(partition, paused || held);
     }
 
+    /// Whether the last read brought so little that more should be waited for.
+    pub fn is_near_the_end(&self) -> bool {
+        self.read_bytes < READ_LITTLE_BYTES
+    }
+
     /// Partitions that are not read on because others are behind.
     pub fn held_back(&self) -> usize {
         self.partitions.values().filter(|lane| lane.unfinished.is_held()).count()
@@ -167,7 +178,9 @@ impl FoldLane {
     fn read(&mut self, wait: Duration) -> Result<(), String> {
         let mut records = std::mem::take(&mut self.buffer);
         let wait = if records.is_empty() && self.controls.is_empty() { wait } else { Duration::ZERO };
+        let before: usize = records.iter().map(|record| record.payload.len()).sum();
         let result = self.reader.read(&mut records, READ_BYTES, wait);
+        self.read_bytes = records.iter().map(|record| record.payload.len()).sum::<usize>() - before;
         for record in records {
             match self.partitions.get_mut(&record.partition) {
                 Some(lane) if lane.begun.is_some() => self.buffer.push(record),

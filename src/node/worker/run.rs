@@ -16,6 +16,9 @@ use crate::node::threads::{again_and_again, follow, spawn};
 /// How long folded partials are gathered before they are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
+/// How long small pieces of samples, and of partials, are gathered before they are worked on.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Of all partitions together, bytes of partials that wait in combine for partitions that are behind. In memory they take several
 /// times as much, over all workers.
 const UNFINISHED_BYTES_MAX: usize = 128 << 20;
@@ -49,7 +52,7 @@ impl Worker {
         let fold = {
             let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
             let unfinished_bytes_max = UNFINISHED_BYTES_MAX / usize::from(topics.samples.partitions().max(1));
-            let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY, unfinished_bytes_max };
+            let options = FoldWorkerOptions { threads, flush_every: FLUSH_EVERY, gather: GATHER, unfinished_bytes_max };
             move || {
                 let begin = || FoldWorker::start(topics.clone(), Arc::clone(&in_force), options);
                 again_and_again("fold", &told, &told.cluster.fold_restarts, begin, |fold| step_fold(fold, &told));
@@ -57,7 +60,7 @@ impl Worker {
         };
         let combine = {
             let (topics, in_force, told) = (topics.clone(), Arc::clone(&sets.in_force), Arc::clone(&status));
-            let options = CombineWorkerOptions { new_senders_uncover, checkpoint_every: CHECKPOINT_EVERY };
+            let options = CombineWorkerOptions { new_senders_uncover, checkpoint_every: CHECKPOINT_EVERY, gather: GATHER };
             move || {
                 let begin = || CombineWorker::start(topics.clone(), Arc::clone(&in_force), options);
                 let step = |combine: &mut CombineWorker| step_combine(combine, &told.cluster);
