@@ -16,6 +16,11 @@ mod requests;
 mod store;
 mod window;
 
+// As for the tests.
+#[allow(clippy::unwrap_used)]
+#[path = "../tests/ports.rs"]
+mod ports;
+
 /// As in the process.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

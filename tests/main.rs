@@ -14,6 +14,7 @@ mod laws;
 mod log;
 mod metamorphic;
 mod oracle;
+mod ports;
 mod process;
 mod promql;
 mod proxy;

@@ -2,7 +2,8 @@
 //!
 //! A [`comparison`] at a final grid point. Equal: served from there on, until something happens that asks again. Unequal:
 //! not served, tried again with growing pauses, which begin anew when a span has begun or ended since: then the cause may
-//! be gone. Nothing on either side vouches for nothing: tried again when the view has a series. Remembered in the store.
+//! be gone. Nothing on either side vouches for nothing, and is no comparison that others must keep their distance from:
+//! tried again as soon as the view has a series. Remembered in the store.
 //!
 //! What upstream was asked at the edge is compared too, once the view has its own value (S5): that costs nothing. Such an
 //! answer may be incomplete, since it was given early, so when it is unequal it only asks for a comparison proper.
@@ -24,7 +25,7 @@ use comparison::{Finding, compare};
 
 pub use comparison::{close, first_difference};
 
-/// Comparisons per view are at least this far apart.
+/// Comparisons per view that found something are at least this far apart.
 const PAUSE_MS: i64 = 60_000;
 
 /// And at most this far while they stay unequal.
@@ -54,9 +55,9 @@ pub struct TrustRecord {
     pub failed: u64,
     /// Comparisons that found no series on either side.
     pub nothing: u64,
-    /// The last comparison proper found nothing on either side.
+    /// The last comparison proper found nothing on either side, nor had the view a series.
     found_nothing: bool,
-    /// Other comparisons since the last equal one.
+    /// Comparisons since the last equal one, or since the view has a series.
     failures: u32,
     /// Not before this instant.
     next_ms: i64,
@@ -170,8 +171,11 @@ impl Trust {
     /// The grid point at which a view, of which so many series have a value, wants to be compared now.
     fn due_at(&self, view: &View, valued: u64, now: Timestamp) -> Option<Timestamp> {
         let record = self.record(view.id);
-        let still_nothing = record.found_nothing && valued == 0;
-        let pause_ends = if still_nothing { record.next_ms } else { record.next_ms.min(record.last_ms + PAUSE_MS) };
+        let pause_ends = match record.found_nothing {
+            true if valued > 0 => record.last_ms,
+            true => record.next_ms,
+            false => record.next_ms.min(record.last_ms + PAUSE_MS),
+        };
         if now.0 < pause_ends {
             return None;
         }
@@ -188,7 +192,10 @@ impl Trust {
         let compared = compare(&self.store, view, (t, valued), upstream).await;
         let mut record = self.record(view.id);
         (record.last_ms, record.last_at_ms) = (now.0, t.0);
-        record.found_nothing = compared == Ok(Finding::Nothing);
+        if record.found_nothing && valued > 0 {
+            record.failures = 0;
+        }
+        record.found_nothing = compared == Ok(Finding::Nothing) && valued == 0;
         match compared {
             Ok(Finding::Equal) => {
                 record.found_equal(t);

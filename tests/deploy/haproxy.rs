@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use super::text;
+use crate::ports::free_port;
 use crate::process::processes::{COUNT_JOB, Home, answered, until};
 
 /// Stopped when dropped.
@@ -16,12 +17,6 @@ impl Drop for HaProxy {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Ports that were free together a moment ago.
-fn free_addresses() -> [SocketAddr; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 /// Answers every request in one way, for as long as the process lives.
@@ -44,7 +39,8 @@ fn answering(text: &'static str) -> SocketAddr {
 async fn prometheus_answers_while_no_replica_does() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "");
     let mut replica = home.start().await;
-    let (prometheus, [front, metrics, gone]) = (answering("prometheus"), free_addresses());
+    let (prometheus, [front, metrics, gone]) =
+        (answering("prometheus"), [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port()))));
     let config = text("deploy/haproxy.cfg")
         .replace("bind :9480", &format!("bind {front}"))
         .replace("bind :8404", &format!("bind {metrics}"))

@@ -16,7 +16,7 @@ pub struct Exporter {
 impl Exporter {
     /// Serves `page(n)` to the n-th scrape.
     pub fn start(page: impl Fn(u64) -> String + Send + 'static) -> Exporter {
-        let listener = TcpListener::bind(("127.0.0.1", super::processes::free_port())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let stopped = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopped);

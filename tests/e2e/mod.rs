@@ -23,3 +23,4 @@ mod receiver;
 mod relay;
 mod results;
 mod sink;
+mod victoria_metrics;

@@ -1,12 +1,11 @@
 //! Programs under test: started on free ports with their own directories, killed when dropped.
 
-use std::collections::BTreeSet;
 use std::fs::{File, read_to_string};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use crate::ports::free_port;
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -60,17 +59,6 @@ impl Drop for Program {
             eprintln!("--- the end of {}'s log\n{shown}\n---", self.name);
         }
     }
-}
-
-/// A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take.
-pub fn free_port() -> u16 {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut taken = TAKEN.lock().unwrap();
-    let first = 20_000 + (std::process::id() % 1_000 * 12) as u16;
-    let free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = (first..32_000).chain(10_000..first).find(free).expect("no free port");
-    taken.insert(port);
-    port
 }
 
 /// The program, or `None` with a message where it may be missing: everywhere but in CI.

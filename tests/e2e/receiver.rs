@@ -24,7 +24,7 @@ pub struct Receiver {
 
 impl Receiver {
     pub fn start() -> Receiver {
-        let listener = TcpListener::bind(("127.0.0.1", super::processes::free_port())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let written = Arc::new(Mutex::new(Written::new()));
         let kept = Arc::clone(&written);

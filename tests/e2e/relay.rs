@@ -29,7 +29,7 @@ pub struct Relay {
 
 impl Relay {
     pub fn start(to: u16) -> Relay {
-        let listener = TcpListener::bind(("127.0.0.1", super::processes::free_port())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State { mode: Mutex::new(Mode::Pass), changed: Condvar::new() });
         let accepting = Arc::clone(&state);

@@ -1,4 +1,4 @@
-//! Results sent on to a real Prometheus: a query there gives what a query here gives, at every step.
+//! Results sent on to a real Prometheus and a real VictoriaMetrics: a query there gives what a query here gives, at every step.
 //!
 //! There the series live by lookback and staleness markers, here by exact grid points; so a marker that is missing shows
 //! as a value too many, and a value that is missing as the one before it.
@@ -8,10 +8,11 @@ use prefold::wire::{remote_write_v1, snappy};
 use serde_json::json;
 
 use super::compare::{Edge, compare, points};
-use super::http::{Method, Steps};
+use super::http::{Api, Method, Steps};
 use super::prefold::Prefold;
 use super::processes::{PATIENCE, free_port, now_ms, wait_for};
 use super::prometheus::Prometheus;
+use super::victoria_metrics::VictoriaMetrics;
 
 const RECORDS: [&str; 4] = ["zone:work:rate", "zone:level:avg", "shard:level:max", "zone:level:count"];
 
@@ -21,8 +22,20 @@ const SECONDS: i64 = 300;
 const STEP: i64 = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e2e_what_a_sink_sends_is_what_queries_answer() {
+async fn e2e_what_a_sink_sends_to_prometheus_is_what_queries_answer() {
     let Some(prometheus) = Prometheus::start_receiving().await else { return };
+    what_arrives_is_what_queries_answer(&prometheus.api, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2e_what_a_sink_sends_to_victoria_metrics_is_what_queries_answer() {
+    let Some(victoria_metrics) = VictoriaMetrics::start_receiving().await else { return };
+    // It takes what it has answered once for final, though it is asked again because not everything was there.
+    what_arrives_is_what_queries_answer(&victoria_metrics.api, &[("nocache", "1")]).await;
+}
+
+/// Asks a receiver, with further parameters if it needs some, for what is sent to it while Prefold is killed.
+async fn what_arrives_is_what_queries_answer(receiver: &Api, more: &[(&str, &str)]) {
     let rules = json!([
         {"record": RECORDS[0], "expr": "sum by (zone) (rate(work_total[10s]))", "labels": {"team": "a"}},
         {"record": RECORDS[1], "expr": "avg by (zone) (last_over_time(level[2s]))"},
@@ -30,10 +43,10 @@ async fn e2e_what_a_sink_sends_is_what_queries_answer() {
         {"record": RECORDS[3], "expr": "count by (zone) (last_over_time(level[5s]))"},
     ]);
     let job = json!({"name": "e2e", "defaults": {"step": "1s", "max_delay": "2s"}, "rules": rules});
-    let url = format!("{}/api/v1/write", prometheus.api.url);
+    let url = format!("{}/api/v1/write", receiver.url);
     let config = format!(
         "log: {{log_time: samples}}\ningest: {{new_senders: whole}}\n\
-         sinks: [{{name: prometheus, url: '{url}', from: all, uncovered: send, samples_per_request_max: 70}}]"
+         sinks: [{{name: receiver, url: '{url}', from: all, uncovered: send, samples_per_request_max: 70}}]"
     );
     let mut prefold = Prefold::start_job(free_port(), &job, &config).await;
     let begin = now_ms() / 1000 * 1000 - (SECONDS + 60) * 1000;
@@ -50,13 +63,19 @@ async fn e2e_what_a_sink_sends_is_what_queries_answer() {
     for record in RECORDS {
         compared += wait_for("both to answer the same", PATIENCE, async || {
             let ours = prefold.api.range(Method::Form, record, steps, &[]).await?;
-            let theirs = prometheus.api.range(Method::Form, record, steps, &[]).await?;
-            compare(&points(&theirs.data()?), &points(&ours.data()?), Edge::NONE)
+            let theirs = receiver.range(Method::Form, record, steps, more).await?;
+            let equal = compare(&points(&theirs.data()?), &points(&ours.data()?), Edge::NONE)?;
+            // Each is there, though lookback would fill a hole with an equal value, and none is there twice.
+            let counting = format!("sum(count_over_time({record}[10m]))");
+            let there = points(&receiver.instant(Method::Form, &counting, last, more).await?.data()?);
+            match there.values().eq(&[equal as f64]) {
+                true => Ok(equal),
+                false => Err(format!("{equal} points of {record} are equal, and so many samples are there: {there:?}")),
+            }
         })
         .await;
     }
-    let theirs = prometheus.api.instant(Method::Form, "count({__name__=~\".*:level:.*\"})", last, &[]).await.unwrap();
-    println!("{compared} points are equal there and here; series at the end: {}", theirs.body);
+    println!("{compared} points are equal there and here");
     assert!(compared > 2 * SECONDS as usize, "{compared}");
 }
 

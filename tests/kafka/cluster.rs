@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -14,11 +13,12 @@ use rdkafka::config::ClientConfig;
 
 use super::host::Host;
 use super::jars::jars;
+use crate::ports::free_port;
 
 /// How long a node may take to start on a busy machine before it counts as never.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A port that was free may be taken before the node listens on it.
+/// A port that is held here may be taken on another host.
 const ATTEMPTS: usize = 5;
 
 /// Any 16 bytes in base64.
@@ -157,10 +157,7 @@ impl Cluster {
     }
 
     fn configure(&mut self, nodes: usize, further: &impl Fn(&Ports) -> String) {
-        // Held together, so that all are different.
-        let listeners: Vec<TcpListener> = (0..3 * nodes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        let ports = ports.chunks(3).map(|ports| Ports { plain: ports[0], controller: ports[1], guarded: ports[2] });
+        let ports = (0..nodes).map(|_| Ports { plain: free_port(), controller: free_port(), guarded: free_port() });
         let ports: Vec<Ports> = ports.collect();
         let voter = |(index, ports): (usize, &Ports)| format!("{}@127.0.0.1:{}", index + 1, ports.controller);
         let voters: Vec<String> = ports.iter().enumerate().map(voter).collect();

@@ -8,6 +8,7 @@ use prefold::model::STALE_NAN;
 
 use super::processes::{Home, Running, now_ms, sample, until};
 use super::sink_receiver::{Manner, Sample, SinkReceiver};
+use crate::ports::held_port;
 
 pub const JOB: &str = r#"{"name":"sent","defaults":{"step":"1s","max_delay":"2s","overdue_tolerance":1},"rules":[
   {"expr":"sum by (g) (count_over_time(c_total[2s]))","record":"g:c:count","labels":{"team":"a"}},
@@ -194,9 +195,8 @@ async fn uncovered(running: &Running) -> BTreeMap<String, Vec<(i64, i64)>> {
 #[tokio::test]
 async fn what_cannot_be_taken_now_is_sent_again_and_holds_up_no_other_sink() {
     let good = SinkReceiver::start(Manner::Takes).await;
-    let absent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let absent = held_port();
     let address = absent.local_addr().unwrap();
-    drop(absent);
     let failing = VecDeque::from([
         (503, Vec::new()),
         (500, vec![("retry-after", "0")]),
@@ -223,11 +223,13 @@ async fn what_cannot_be_taken_now_is_sent_again_and_holds_up_no_other_sink() {
     assert_eq!(counted, [2.0, 2.0], "{}", running.logs());
     assert_eq!(failing.samples().len(), failing.distinct().len(), "nothing that was taken is sent again");
 
-    assert!(failures("absent", "unreachable").await > 0.0);
-    assert!(running.metric("prefold_sink_behind_seconds{sink=\"absent\"}").await > 30.0);
+    // Both are said anew whenever it is tried.
+    until("failures to be counted", async || (failures("absent", "unreachable").await > 0.0).then_some(())).await;
+    let behind = async || running.metric("prefold_sink_behind_seconds{sink=\"absent\"}").await;
+    until("the sink to be behind", async || (behind().await > 30.0).then_some(())).await;
     let page = running.get("/prefold/").await.text;
     assert!(page.contains("Sink absent has had trouble since"), "{page}");
-    let receiver = SinkReceiver::listen(tokio::net::TcpListener::bind(address).await.unwrap(), Manner::Takes);
+    let receiver = SinkReceiver::listen(absent.listen(64).unwrap(), Manner::Takes);
     arrived(&receiver, &expected, history.last_final()).await;
     until("the log to say so", async || running.logs().contains("the sink delivers again").then_some(())).await;
 }

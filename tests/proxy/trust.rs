@@ -82,6 +82,39 @@ async fn a_comparison_of_nothing_with_nothing_vouches_for_nothing() {
     }
 }
 
+/// The minute between comparisons, and the growing of pauses, begin with the first that finds something.
+#[tokio::test]
+async fn a_view_is_compared_as_soon_as_it_has_a_series() {
+    let counters = |b| made("m", (1005, 2000), &[(&[("a", "1"), ("b", b)], 1.0)], true);
+    for theirs_b in ["x", "y"] {
+        let world = compared("s", counters("x"), counters(theirs_b)).await;
+        let counts = async |final_to: i64, now: i64| {
+            world.emit("s", final_to);
+            world.now(now);
+            world.proxy.compare().await;
+            let record = record(&world, "s");
+            (record.nothing, record.equal + record.unequal)
+        };
+        for (final_to, now, expected) in [
+            (900, 960, (1, 0)),
+            (930, 990, (1, 0)), // still without a series
+            (960, 1020, (2, 0)),
+            (990, 1035, (2, 0)),
+            (1020, 1050, (2, 1)),
+        ] {
+            assert_eq!(counts(final_to, now).await, expected, "at {now}");
+        }
+        let again = u64::from(theirs_b == "y");
+        assert_eq!(record(&world, "s").unequal, again);
+        assert_eq!(counts(1050, 1109).await, (2, 1), "the minute is not over");
+        assert_eq!(
+            counts(1080, 1110).await,
+            (2, 1 + again),
+            "what was unequal is tried after a minute, what was equal never"
+        );
+    }
+}
+
 /// Equal averages over as many series in all, and yet another number of them in each group.
 #[tokio::test]
 async fn every_stored_field_is_compared() {
