@@ -89,7 +89,7 @@ pub enum Problem {
     TooLarge { claimed: u64, max: usize },
     #[error("the names and values of labels take more than {max} bytes; send smaller requests")]
     SymbolsTooLarge { max: usize },
-    #[error("not a record of Prefold's log: it has no format version")]
+    #[error("not a record that Prefold wrote: it begins with no version of its format")]
     FormatMissing,
     #[error(
         "the record has format {found}, this version of Prefold reads up to {known}; upgrade the readers before the writers"

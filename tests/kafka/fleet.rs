@@ -167,6 +167,16 @@ impl Fleet {
         self.workers.push(Process::start("worker", Host::here(), JOBS, &self.config).await);
     }
 
+    /// Another group of workers on the same samples, with a replica of its own.
+    pub async fn add_group(&mut self, prefix: &str, workers: usize) {
+        let named = format!("session_timeout: 4s, cluster_prefix: {prefix}, replica: {prefix}");
+        let config = self.config.replace("session_timeout: 4s", &named);
+        for _ in 0..workers {
+            self.workers.push(Process::start("worker", Host::here(), JOBS, &config).await);
+        }
+        self.replicas.push(Process::start("query", Host::here(), JOBS, &config).await);
+    }
+
     /// Begins to send, to any gateway, until told to stop; what was acknowledged is kept.
     pub fn load(&self, gateways: Arc<Mutex<Vec<String>>>) -> Load {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));

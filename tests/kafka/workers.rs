@@ -107,6 +107,22 @@ async fn a_cluster_gives_what_one_process_gives_while_workers_die_come_and_go() 
     assert!(!answered.is_empty());
 }
 
+/// What one group goes through is nothing to the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_groups_of_workers_on_one_topic_give_the_same_results() {
+    let Some(mut fleet) = Fleet::start(1, 1, 2, 1).await else { return };
+    fleet.add_group("other", 1).await;
+    let load = fleet.load(Arc::new(Mutex::new(fleet.bases())));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    fleet.workers[0].kill();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    fleet.workers[0].restart().await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let sent = load.stop().await;
+    assert_eq!(fleet.replicas.len(), 2);
+    verify(&fleet, &sent).await;
+}
+
 /// Which set of jobs is in force is the same everywhere; other files do not bring it down, and fewer views must be forced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_are_numbered_sets_that_all_follow() {

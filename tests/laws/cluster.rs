@@ -28,12 +28,12 @@ use super::resume::{Held, held, run};
 use super::streaming::{Case, case, catalog, log, raw, rule};
 use crate::oracle::{Record, Rule};
 
-const HOMES: u16 = 2;
+pub(super) const HOMES: u16 = 2;
 
-struct World {
-    samples: MemoryTopic,
-    partials: MemoryTopic,
-    results: MemoryTopic,
+pub(super) struct World {
+    pub samples: MemoryTopic,
+    pub partials: MemoryTopic,
+    pub results: MemoryTopic,
     positions: MemoryTable,
     senders: MemoryTable,
     jobs: MemoryTable,
@@ -48,17 +48,17 @@ struct World {
 }
 
 /// One process.
-struct Worker {
-    fold: FoldWorker,
-    combine: CombineWorker,
-    folders: Arc<Member>,
-    combiners: Arc<Member>,
+pub(super) struct Worker {
+    pub fold: FoldWorker,
+    pub combine: CombineWorker,
+    pub folders: Arc<Member>,
+    pub combiners: Arc<Member>,
     /// Rounds until it hears what it lost; it goes on meanwhile.
     deaf: usize,
 }
 
 impl World {
-    fn new(case: &Case, views: ViewsInForce) -> World {
+    pub fn new(case: &Case, views: ViewsInForce) -> World {
         World {
             samples: MemoryTopic::new(case.partitions, 7).partitioned_by(case.partition_by.clone()),
             partials: MemoryTopic::new(HOMES, 8),
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    fn worker(&mut self) -> Worker {
+    pub fn worker(&mut self) -> Worker {
         self.next_worker += 1;
         let folders = Member::new(self.next_worker, &self.folders);
         let combiners = Member::new(self.next_worker, &self.combiners);
@@ -102,7 +102,7 @@ impl World {
         Worker { fold, combine, folders, combiners, deaf: 0 }
     }
 
-    fn push(&mut self, records: &[Record], count: usize) {
+    pub fn push(&mut self, records: &[Record], count: usize) {
         for record in records.iter().skip(self.pushed).take(count) {
             let raw = raw(record);
             self.samples.push(raw.partition, raw.log_time, raw.payload);
@@ -112,7 +112,7 @@ impl World {
 }
 
 impl Worker {
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         if self.deaf > 0 {
             self.deaf -= 1;
             if self.deaf == 0 {

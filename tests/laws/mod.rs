@@ -8,6 +8,7 @@ mod job_sets;
 mod joining;
 mod memory_log;
 mod memory_topics;
+mod poison;
 pub mod random;
 mod replica;
 mod resume;

@@ -94,7 +94,10 @@ fn no_record_that_is_cut_short_or_too_long_is_taken_and_no_flip_harms() {
 
 #[test]
 fn other_versions_are_refused_by_name() {
-    for (version, problem) in [(0, Problem::FormatMissing), (2, Problem::FormatNewer { found: 2, known: 1 })] {
+    let newer = |found| Problem::FormatNewer { found, known: 1 };
+    // Rubbish stops nobody: JSON begins with a brace, protobuf often with a line feed.
+    let of_version = [(0, Problem::FormatMissing), (2, newer(2)), (6, newer(6)), (7, Problem::FormatMissing)];
+    for (version, problem) in of_version.into_iter().chain([b'{', b'\n'].map(|byte| (byte, Problem::FormatMissing))) {
         let (mut partials, mut results) = (example_partials().encode(), example_results().encode());
         (partials[0], results[0]) = (version, version);
         assert_eq!(*PartialsRecord::decode(&partials).unwrap_err().problem(), problem);

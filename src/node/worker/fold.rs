@@ -28,6 +28,9 @@ use crate::wire::cluster::ScopeEntry;
 /// How long to wait for records before looking at everything else again.
 const WAIT: Duration = Duration::from_millis(100);
 
+/// The same while views catch up, in the same turns.
+const WAIT_WITH_CATCH_UP: Duration = Duration::from_millis(20);
+
 /// Nothing is read while so many bytes wait to be written.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
@@ -119,7 +122,7 @@ impl FoldWorker {
         match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
             true => {
                 self.hold_back();
-                self.main.step(WAIT)?;
+                self.main.step(if self.catch_up.is_idle() { WAIT } else { WAIT_WITH_CATCH_UP })?;
                 self.begin_arrived()?;
                 self.step_catch_up()?;
             }

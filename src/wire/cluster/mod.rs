@@ -24,6 +24,10 @@ use strings::{Strings, StringsOf};
 /// The version of both formats that is written, and the newest that is read.
 const VERSION: u64 = 1;
 
+/// No version is so far ahead of its readers: a greater number is rubbish, which is skipped, while a version that cannot be read
+/// stops its reader.
+const VERSION_NEWER_MAX: u64 = VERSION + 5;
+
 /// A span's reason, beginning and end.
 pub type SpanOf = (SpanReason, Timestamp, Timestamp);
 
@@ -95,12 +99,11 @@ fn within<R>(record: &R, bytes_max: usize, encode: fn(&R) -> Vec<u8>, halves: fn
 fn opened(bytes: &[u8]) -> Result<(StringsOf<'_>, Reader<'_>), WireError> {
     let mut reader = Reader::new(bytes);
     match reader.varint()? {
-        0 => return reader.error(Problem::FormatMissing),
         VERSION => {}
-        found => {
-            let (found, known) = (u32::try_from(found).unwrap_or(u32::MAX), VERSION as u32);
-            return reader.error(Problem::FormatNewer { found, known });
+        found if (VERSION..=VERSION_NEWER_MAX).contains(&found) => {
+            return reader.error(Problem::FormatNewer { found: found as u32, known: VERSION as u32 });
         }
+        _ => return reader.error(Problem::FormatMissing),
     }
     let strings = StringsOf::read(&mut reader)?;
     Ok((strings, reader))
