@@ -76,9 +76,6 @@ pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
         .set("bootstrap.servers", options.brokers.join(","))
         .set("client.id", "prefold")
         .set("socket.keepalive.enable", "true")
-        // Whoever waits for a broker makes librdkafka connect again after half of this, over and over, whatever the longest pause is:
-        // with its 0.1 s a worker took most of a core while its brokers were away.
-        .set("reconnect.backoff.ms", "500")
         // A broker that comes back is found within two seconds, not ten.
         .set("reconnect.backoff.max.ms", "2000")
         .set_log_level(RDKafkaLogLevel::Warning);
