@@ -181,15 +181,7 @@ mod tests {
     use crate::node::in_force::JobsInForce;
     use crate::node::jobs::LoadedJobs;
     use crate::node::queries::open_store;
-    use crate::node::stream::{StreamHandle, StreamStatus};
-
-    struct Still;
-
-    impl StreamHandle for Still {
-        fn reload(&self, _: LoadedJobs) -> Result<(), String> {
-            Ok(())
-        }
-    }
+    use crate::node::stream::{Still, StreamStatus};
 
     /// A worker or a query replica, and what is known of its stream.
     fn node(role: Role, upstream: Option<&str>) -> (Arc<Node>, Arc<StreamStatus>, tempfile::TempDir) {

@@ -205,3 +205,14 @@ pub fn description(entry: &CatalogEntry) -> ViewDescription {
 pub fn settles_ms(view: &View) -> i64 {
     view.shape.window_ms + 2 * view.max_delay_ms
 }
+
+/// A stream that does nothing, for tests of what shows its status.
+#[cfg(test)]
+pub(super) struct Still;
+
+#[cfg(test)]
+impl StreamHandle for Still {
+    fn reload(&self, _: LoadedJobs) -> Result<(), String> {
+        Ok(())
+    }
+}

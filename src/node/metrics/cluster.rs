@@ -114,15 +114,7 @@ mod tests {
     use crate::node::in_force::{JobSet, JobSets, JobsInForce};
     use crate::node::jobs::LoadedJobs;
     use crate::node::metrics::render;
-    use crate::node::stream::{StreamHandle, StreamStatus};
-
-    struct Still;
-
-    impl StreamHandle for Still {
-        fn reload(&self, _: LoadedJobs) -> Result<(), String> {
-            Ok(())
-        }
-    }
+    use crate::node::stream::{Still, StreamStatus};
 
     fn told(role: Role) -> String {
         let status = Arc::new(StreamStatus::default());

@@ -70,6 +70,8 @@ pub struct FoldWorker {
     suspended_changed: bool,
     /// Where combine stands, as of that version.
     standing: BTreeMap<ViewId, Standing>,
+    /// How far combine has finished what a partition gives, as of that version; by need.
+    finished: BTreeMap<PartitionId, Timestamp>,
 }
 
 impl FoldWorker {
@@ -95,6 +97,7 @@ impl FoldWorker {
             suspended: BTreeSet::new(),
             suspended_changed: false,
             standing: BTreeMap::new(),
+            finished: BTreeMap::new(),
             topics,
             options,
             in_force,
@@ -121,7 +124,6 @@ impl FoldWorker {
         self.look_at_views()?;
         match self.writer.queued_bytes() < QUEUED_BYTES_MAX {
             true => {
-                self.hold_back();
                 self.main.step(if self.catch_up.is_idle() { WAIT } else { WAIT_WITH_CATCH_UP })?;
                 self.begin_arrived()?;
                 self.step_catch_up()?;
@@ -177,6 +179,7 @@ impl FoldWorker {
         self.main.remove(partition);
         self.arriving.remove(&partition);
         self.parts.remove(&partition);
+        self.finished.remove(&partition);
         self.catch_up.remove(partition);
         for flush in &mut self.unacknowledged {
             flush.positions.retain(|position| position.partition != partition);
@@ -257,6 +260,7 @@ impl FoldWorker {
         }
         let is_suspended = |standing: &Standing| standing.suspended.is_some_and(|(_, in_set)| in_set == set);
         self.standing = places::standing(&*self.topics.positions);
+        self.finished.clear();
         let suspended = self.standing.iter().filter(|(_, standing)| is_suspended(standing)).map(|(id, _)| *id).collect();
         self.suspended_changed |= std::mem::replace(&mut self.suspended, suspended) != self.suspended;
     }
@@ -264,17 +268,15 @@ impl FoldWorker {
     /// Partitions wait that are too far ahead of others.
     fn hold_back(&mut self) {
         for (partition, part) in &self.parts {
-            let finished = finished(part.plan.live().map(|planned| planned.view()), &self.standing);
+            let judge = || finished(part.plan.live().map(|planned| planned.view()), &self.standing);
+            let finished = *self.finished.entry(*partition).or_insert_with(judge);
             self.main.hold_back(*partition, false, finished, self.options.unfinished_bytes_max);
         }
+        self.catch_up.hold_back(&self.standing, self.options.unfinished_bytes_max);
     }
 
     fn step_catch_up(&mut self) -> Result<(), String> {
-        let joined = {
-            let (topics, views, standing) = (&self.topics, &self.views, &self.standing);
-            self.catch_up.hold_back(standing, self.options.unfinished_bytes_max);
-            self.catch_up.step(topics, views, &self.main, &mut self.scopes)?
-        };
+        let joined = self.catch_up.step(&self.topics, &self.views, &self.main, &mut self.scopes)?;
         for (partition, starts) in joined {
             let Some(part) = self.parts.get_mut(&partition) else { continue };
             let firsts = starts.iter().map(|(id, first)| {
@@ -306,6 +308,7 @@ impl FoldWorker {
         let mut written = self.catch_up.flush(writer, bytes_max, senders)?;
         let mut flush = self.main.flush(writer, bytes_max, senders)?;
         flush.written.append(&mut written);
+        self.hold_back();
         let folded = std::mem::take(&mut flush.folded);
         if !flush.written.is_empty() || !flush.positions.is_empty() {
             self.unacknowledged.push_back(flush);

@@ -100,7 +100,7 @@ fn opened(bytes: &[u8]) -> Result<(StringsOf<'_>, Reader<'_>), WireError> {
     let mut reader = Reader::new(bytes);
     match reader.varint()? {
         VERSION => {}
-        found if (VERSION..=VERSION_NEWER_MAX).contains(&found) => {
+        found if (VERSION + 1..=VERSION_NEWER_MAX).contains(&found) => {
             return reader.error(Problem::FormatNewer { found: found as u32, known: VERSION as u32 });
         }
         _ => return reader.error(Problem::FormatMissing),
