@@ -39,6 +39,11 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How soon it is asked again where the group stands.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// librdkafka is not told to pause or resume partitions for so long after some came or went. It numbers what it is told and what
+/// it does by itself: in between, a partition that it just begins can be left with a number older than its records must have, and
+/// all of them are thrown away.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// The pause after an error: some come again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,6 +90,8 @@ pub struct ImportReader {
     held: VecDeque<ImportRecord>,
     /// Whether our partitions are told to bring nothing.
     paused: bool,
+    /// When partitions came or went last.
+    moved: Instant,
     committed: Instant,
     /// When topics are looked for again; never when all are there.
     look: Option<Instant>,
@@ -111,6 +118,7 @@ impl ImportReader {
             asked: None,
             held: VecDeque::new(),
             paused: false,
+            moved: Instant::now(),
             committed: Instant::now(),
             look: Some(Instant::now()),
         })
@@ -147,6 +155,10 @@ impl ImportReader {
         let began = Instant::now();
         while began.elapsed() < wait {
             self.pause(true);
+            if !self.paused {
+                std::thread::park_timeout(PAUSE);
+                continue;
+            }
             if let Some(record) = self.poll(wait.saturating_sub(began.elapsed())) {
                 // Of a partition that came meanwhile.
                 self.held.push_back(record);
@@ -183,7 +195,6 @@ impl ImportReader {
             }
             None => None,
         };
-        let record = record.filter(|record| !self.waiting.contains(&(record.topic, record.partition)));
         self.arrive();
         record
     }
@@ -196,7 +207,7 @@ impl ImportReader {
                 Change::Came => self.waiting.insert(place),
                 Change::Left => self.waiting.remove(&place),
             };
-            self.asked = None;
+            (self.asked, self.moved) = (None, Instant::now());
         }
         if self.waiting.is_empty() || self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
             return;
@@ -212,20 +223,20 @@ impl ImportReader {
         for (topic, partition) in &self.waiting {
             wanted.add_partition(&self.topics[*topic], *partition);
         }
-        let (mut known, mut places) = (HashMap::new(), TopicPartitionList::new());
+        let (mut known, mut places) = (Vec::new(), TopicPartitionList::new());
         for element in self.consumer.committed_offsets(wanted, WAIT)?.elements() {
             element.error()?;
+            let Some(topic) = self.topics.iter().position(|topic| topic == element.topic()) else { continue };
             let next = element.offset().to_raw().filter(|offset| *offset >= 0);
             let from = next.map_or(Offset::Beginning, Offset::Offset);
             places.add_partition_offset(element.topic(), element.partition(), from)?;
-            known.insert((element.topic().to_owned(), element.partition()), next);
+            known.push(((topic, element.partition()), next));
         }
-        for element in self.consumer.seek_partitions(places, WAIT)?.elements() {
-            element.error()?;
-            let Some(topic) = self.topics.iter().position(|topic| topic == element.topic()) else { continue };
-            let next = known.get(&(element.topic().to_owned(), element.partition())).copied().flatten();
-            self.waiting.remove(&(topic, element.partition()));
-            self.next.insert((topic, element.partition()), next);
+        self.consumer.incremental_assign(&places)?;
+        self.moved = Instant::now();
+        for (place, next) in known {
+            self.waiting.remove(&place);
+            self.next.insert(place, next);
         }
         Ok(())
     }
@@ -246,8 +257,9 @@ impl ImportReader {
         }
     }
 
+    /// Has our partitions bring nothing, or something again, once that may be told.
     fn pause(&mut self, paused: bool) {
-        if self.paused == paused {
+        if self.paused == paused || self.moved.elapsed() < SETTLED {
             return;
         }
         self.paused = paused;

@@ -37,8 +37,7 @@ impl ImportLag {
 /// What becomes of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is ours. Nothing of it is to be taken before it is read from where the group stands: at first it is read from its
-    /// end.
+    /// It is ours, and is to be read once the group has said from where on.
     Came,
     Left,
 }
@@ -162,8 +161,8 @@ impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Member>, what: RDKafkaRespErr, changed: &mut TopicPartitionList) {
         let places = self.places(changed);
         let done = match what {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, changed, &places),
-            _ => self.give_up(consumer, changed, &places),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, &places),
+            _ => self.give_up(consumer, &places),
         };
         if let Err(error) = done {
             tracing::warn!(%error, "partitions of topics to import cannot be taken over as they are assigned");
@@ -178,23 +177,26 @@ impl ConsumerContext for Member {
 }
 
 impl Member {
-    /// Whoever reads asks where the group stands, until it is told: librdkafka asks once, and reads nothing of a partition whose
-    /// coordinator was no coordinator at that moment.
-    fn take(&self, consumer: &BaseConsumer<Member>, came: &mut TopicPartitionList, places: &[Place]) -> KafkaResult<()> {
-        if came.count() > 0 {
-            came.set_all_offsets(Offset::End)?;
-        }
-        consumer.incremental_assign(came)?;
+    /// The rebalance ends with nothing assigned. Whoever reads asks where the group stands, until it is told, and assigns the
+    /// partitions from there. librdkafka would ask once, and read nothing of a partition whose coordinator was no coordinator at
+    /// that moment; and a partition that is assigned first and moved later goes to its end when the first place is looked up
+    /// slowly: the answer that came too late is asked for anew.
+    fn take(&self, consumer: &BaseConsumer<Member>, places: &[Place]) -> KafkaResult<()> {
         self.changes.lock().extend(places.iter().map(|place| (*place, Change::Came)));
-        Ok(())
+        consumer.incremental_assign(&TopicPartitionList::new())
     }
 
-    /// Partitions that go are told of while they are ours.
-    fn give_up(&self, consumer: &BaseConsumer<Member>, left: &TopicPartitionList, places: &[Place]) -> KafkaResult<()> {
+    /// Partitions that go are told of while they are ours. Those that are not assigned yet are only forgotten.
+    fn give_up(&self, consumer: &BaseConsumer<Member>, places: &[Place]) -> KafkaResult<()> {
         if !consumer.assignment_lost() {
             self.commit_last(consumer, Some(places));
         }
         self.changes.lock().extend(places.iter().map(|place| (*place, Change::Left)));
-        consumer.incremental_unassign(left)
+        let assigned = consumer.assignment().map_or_else(|_| places.to_vec(), |all| self.places(&all));
+        let mut left = TopicPartitionList::new();
+        for (topic, partition) in assigned.into_iter().filter(|place| places.contains(place)) {
+            left.add_partition(&self.topics[topic], partition);
+        }
+        consumer.incremental_unassign(&left)
     }
 }

@@ -54,27 +54,23 @@ impl KafkaReader {
         Ok(reader)
     }
 
-    /// Has all partitions read from where their sources stand. The queues are made while nothing is fetched: what came
-    /// before them would be in the consumer's own queue.
+    /// Has all partitions read from where their sources stand. Their queues are made first: then nothing goes another way, and
+    /// nothing need be paused meanwhile. librdkafka numbers what it is told, and what it does by itself: a pause beside the
+    /// beginning of a partition can leave that with an older number than its records must have, and all of them are thrown away.
     fn assign(&mut self) -> Result<(), KafkaError> {
         let topic = self.shared.topic.as_str();
         let mut places = TopicPartitionList::new();
-        for source in &self.sources {
-            let next = rdkafka::Offset::Offset(source.next.0 as i64);
-            places.add_partition_offset(topic, i32::from(source.partition.0), next)?;
-        }
-        self.sources.iter_mut().for_each(|source| source.queue = None);
-        self.consumer.assign(&places)?;
-        self.consumer.pause(&places)?;
         for source in &mut self.sources {
+            let partition = i32::from(source.partition.0);
+            places.add_partition_offset(topic, partition, rdkafka::Offset::Offset(source.next.0 as i64))?;
             source.begin();
-            source.queue = self.consumer.split_partition_queue(topic, i32::from(source.partition.0));
+            source.queue = self.consumer.split_partition_queue(topic, partition);
             let filled = Arc::clone(&self.filled);
             if let Some(queue) = &mut source.queue {
                 queue.set_nonempty_callback(move || filled.set());
             }
         }
-        self.consumer.resume(&places)
+        self.consumer.assign(&places)
     }
 
     /// Brings the next record of a partition to its head, if it is there.

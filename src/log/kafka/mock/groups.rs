@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::types::RDKafkaApiKey::{FindCoordinator, Heartbeat, JoinGroup, OffsetCommit, OffsetFetch, SyncGroup};
+use rdkafka::mocking::MockCoordinator;
+use rdkafka::types::RDKafkaApiKey::{Fetch, FindCoordinator, Heartbeat, JoinGroup, OffsetCommit, OffsetFetch, SyncGroup};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::{Brokers, code, record, wait};
@@ -101,6 +102,26 @@ fn importing_joins_a_group_whatever_its_coordinator_answers_first() {
         came.sort_unstable();
         assert_eq!(came, (40..80).collect::<Vec<u16>>(), "{request:?}: positions were told when the group was left");
     });
+}
+
+/// The coordinator answers long before the partitions' leader does.
+#[test]
+fn importing_goes_on_where_the_group_stands_however_slow_the_leaders_are() {
+    let brokers = Brokers::start(2, i32::from(PARTITIONS));
+    let (coordinator, leader) = (1, 2);
+    brokers.0.coordinator(MockCoordinator::Group("g".to_owned()), coordinator).unwrap();
+    for partition in 0..i32::from(PARTITIONS) {
+        brokers.0.partition_leader(super::TOPIC, partition, Some(leader)).unwrap();
+    }
+    let log = log(&brokers);
+    write(&log, 0, 40);
+    import(&mut join(&brokers), 0, 40, JoinGroup);
+    write(&log, 40, 40);
+    brokers.0.broker_round_trip_time(leader, Duration::from_millis(700)).unwrap();
+    // What is asked for at first is not given at once.
+    brokers.answer(Fetch, &[code!(RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR)]);
+    let came = import(&mut join(&brokers), 40, 80, JoinGroup);
+    assert_eq!(came.into_iter().min(), Some(40), "nothing is read again");
 }
 
 #[test]
