@@ -33,8 +33,22 @@ use roles::{PARTITIONS, Role, until};
 /// The first scrapes make the series known; the rest is the steady state that is measured.
 const SCRAPES_BEFORE: usize = 10;
 
-/// Processes of each role, and the compression of the topics.
-const RUNS: [(usize, &str); 4] = [(1, "zstd"), (2, "zstd"), (3, "zstd"), (1, "lz4")];
+/// What is measured: processes of each role, how many times the series they share, and the compression of the topics.
+const RUNS: [Run; 6] = [
+    Run { processes: 1, times: 1, compression: "zstd" },
+    Run { processes: 2, times: 1, compression: "zstd" },
+    Run { processes: 3, times: 1, compression: "zstd" },
+    Run { processes: 2, times: 2, compression: "zstd" },
+    Run { processes: 3, times: 3, compression: "zstd" },
+    Run { processes: 1, times: 1, compression: "lz4" },
+];
+
+#[derive(Clone, Copy)]
+struct Run {
+    processes: usize,
+    times: usize,
+    compression: &'static str,
+}
 
 /// A broker, and where its data is.
 struct Kafka {
@@ -98,8 +112,8 @@ pub fn run(scale: Scale) {
     let baseline = embedded(scale);
     println!("cluster, one process, embedded log {:>8.2} M samples per CPU second: the baseline", baseline / 1e6);
     let Some(kafka) = Kafka::start() else { return };
-    for (index, (processes, compression)) in RUNS.iter().enumerate() {
-        measure(&kafka, &format!("bench{index}"), (*processes, compression), scale, baseline);
+    for (index, run) in RUNS.into_iter().enumerate() {
+        measure(&kafka, &format!("bench{index}"), run, scale, baseline);
     }
 }
 
@@ -117,7 +131,9 @@ fn embedded(scale: Scale) -> f64 {
 }
 
 /// Sends the load through so many gateways and workers, and says what it took.
-fn measure(kafka: &Kafka, prefix: &str, (count, compression): (usize, &str), scale: Scale, baseline: f64) {
+fn measure(kafka: &Kafka, prefix: &str, run: Run, scale: Scale, baseline: f64) {
+    let Run { processes: count, times, compression } = run;
+    let scale = Scale { series: scale.series * times, ..scale };
     let processes = Processes::start(&kafka.config(prefix, compression), FAST, count, count);
     let Processes { gateways, workers, replica } = &processes;
     let mut load = processes.load(FAST, scale, scale.scrapes);
@@ -133,7 +149,7 @@ fn measure(kafka: &Kafka, prefix: &str, (count, compression): (usize, &str), sca
     assert_eq!(total(workers, "prefold_fold_samples_total"), sent, "samples folded by workers");
     let measured = scale.series * (scale.scrapes - SCRAPES_BEFORE);
     for (role, seconds) in [("gateway", seconds.0), ("worker", seconds.1)] {
-        let stage = format!("cluster, {count} x {role}, {compression}");
+        let stage = format!("cluster, {count} x {role}, {} series, {compression}", scale.series);
         report(&stage, measured, seconds.max(0.01), ("one process, embedded log", baseline));
     }
     bytes(kafka, prefix, sent, &load, replica);

@@ -1,4 +1,5 @@
-//! A cluster over hosts of its own, network namespaces: links that are cut, one that is slow, and a broker that hangs.
+//! A cluster over hosts of its own, network namespaces: links that are cut, one that is slow, a broker that hangs, and one that is
+//! gone.
 //!
 //! Sees what a killed process does not show: connections over which nothing comes and nobody is told, as between hosts. Each
 //! fault is said by whom it concerns, and at the end everything is as one process has it that no fault concerned but the
@@ -37,7 +38,7 @@ async fn says(process: &Process, what: &str, before: usize) {
 async fn alone_links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_change_no_result() {
     let Some(hosts) = Namespaces::new(&HOSTS) else { return };
     let further = ", delivery_timeout: 3s";
-    let Some(fleet) = Fleet::start_on(&|name| hosts.host(name), further, [1, 1, 2, 1]).await else { return };
+    let Some(mut fleet) = Fleet::start_on(&|name| hosts.host(name), further, [1, 1, 2, 1]).await else { return };
     let load = fleet.load(Arc::new(Mutex::new(fleet.bases())));
     let both = async || fleet.workers.iter().all(|worker| said(worker, TAKEN) > 0).then_some(());
     until("both workers to have partitions", both).await;
@@ -47,6 +48,7 @@ async fn alone_links_that_are_cut_or_slow_and_a_broker_that_hangs_are_said_and_c
     a_gateway_is_cut_off(&hosts, &fleet).await;
     a_worker_is_far_away(&hosts, &fleet).await;
     the_broker_hangs(&fleet).await;
+    the_broker_is_gone(&hosts, &mut fleet).await;
 
     let sent = load.stop().await;
     verify(&fleet, &sent).await;
@@ -106,4 +108,19 @@ async fn the_broker_hangs(fleet: &Fleet) {
             says(process, what, before).await;
         }
     }
+}
+
+/// Its host refuses connections at once. They are tried again with pauses, and in time.
+async fn the_broker_is_gone(hosts: &Namespaces, fleet: &mut Fleet) {
+    const SECONDS: u64 = 5;
+    let before = [AWAY, BACK].map(|what| said(&fleet.workers[0], what));
+    fleet.cluster.kill_node(0);
+    says(&fleet.workers[0], AWAY, before[0]).await;
+    let opened = hosts.opened("worker-0");
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let opened = hosts.opened("worker-0") - opened;
+    fleet.cluster.start_node(0);
+    says(&fleet.workers[0], BACK, before[1]).await;
+    println!("a worker tried {opened} connections in {SECONDS} s");
+    assert!((1..100 * SECONDS).contains(&opened), "{opened} connections were tried in {SECONDS} s");
 }

@@ -87,6 +87,17 @@ impl Namespaces {
         run(&format!("tc qdisc del dev {device} root"));
     }
 
+    /// Connections that a host has tried to open since it was made.
+    pub fn opened(&self, name: &str) -> u64 {
+        let namespace = self.namespace(self.index(name));
+        let output = Command::new("ip").args(["netns", "exec", &namespace, "cat", "/proc/net/snmp"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Vec<&str>> =
+            text.lines().filter(|line| line.starts_with("Tcp:")).map(|line| line.split(' ').collect()).collect();
+        let index = lines[0].iter().position(|name| *name == "ActiveOpens").unwrap();
+        lines[1][index].parse().unwrap()
+    }
+
     /// Makes a namespace, and two links whose ends are called alike on both sides.
     fn join(&self, index: usize) {
         let namespace = self.namespace(index);

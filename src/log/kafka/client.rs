@@ -104,6 +104,14 @@ pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
     config
 }
 
+/// A client that asks about topics. It connects to all brokers, not only to those that are asked: else one that is asked and does
+/// not take connections would be tried again at once, without a pause, for as long as the answer is waited for.
+pub(super) fn asking(options: &KafkaOptions) -> ClientConfig {
+    let mut config = base(options);
+    config.set("enable.sparse.connections", "false");
+    config
+}
+
 /// A client that reads, from places it is told.
 pub(super) fn reading(options: &KafkaOptions, partitions: u16) -> ClientConfig {
     const PREFETCH_KIB: usize = 64 << 10;

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, Resour
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::blocking::block_on;
-use super::client::{Listener, base};
+use super::client::{Listener, asking};
 use super::error::KafkaOpenError;
 use super::native::{self, Described, Patience};
 use super::options::KafkaOptions;
@@ -89,7 +89,7 @@ pub(super) fn replaced(topic: &str, id: u128, partitions: usize, by: &PartitionB
 
 /// Finds the topic, or makes it, and checks it.
 pub(super) fn open(options: &KafkaOptions, keeping: Keeping, listener: &Listener) -> Result<Topic, KafkaOpenError> {
-    let admin: AdminClient<Listener> = base(options)
+    let admin: AdminClient<Listener> = asking(options)
         .create_with_context(listener.clone())
         .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
     let topic = options.topic.as_str();

@@ -18,7 +18,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::client::{Listener, base};
+use super::client::{Listener, asking};
 use super::native::{self, Patience};
 use super::survey::{self, Survey};
 use super::topic::{Topic, incarnation};
@@ -80,7 +80,7 @@ impl Brokers {
     /// What is known of the topic. Its configuration is not looked at: the mock has none.
     fn survey(&self, options: &KafkaOptions) -> (Survey, usize) {
         let listener = Listener::default();
-        let admin: AdminClient<Listener> = base(options).create_with_context(listener.clone()).unwrap();
+        let admin: AdminClient<Listener> = asking(options).create_with_context(listener.clone()).unwrap();
         let found = native::describe(admin.inner(), TOPIC, Patience { wait: PATIENCE, ended: None }).unwrap().unwrap();
         let incarnation = incarnation(found.id, found.partitions, &options.partition_by);
         let topic = Topic { admin, incarnation, partitions: found.partitions as u16, message_bytes_max: 1_000_000 };
