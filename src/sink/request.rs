@@ -77,7 +77,8 @@ pub fn encode(units: &[Unit], series: &[Labels], protocol: Protocol) -> Vec<u8> 
     }
     snappy::compress(&match protocol {
         Protocol::V1 => remote_write_v1::encode(&content),
-        Protocol::V2 => remote_write_v2::encode(&content),
+        // A result of any query may be less than the one before.
+        Protocol::V2 => remote_write_v2::encode_gauges(&content),
     })
 }
 

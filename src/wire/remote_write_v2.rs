@@ -31,6 +31,10 @@ const HISTOGRAM: u32 = key(3, DELIMITED);
 const EXEMPLAR: u32 = key(4, DELIMITED);
 const METADATA: u32 = key(5, DELIMITED);
 
+/// A field of metadata, and the type it gives what may go up and down.
+const METRIC_TYPE: u32 = key(1, VARINT);
+const GAUGE: u8 = 2;
+
 /// A decompressed `Request`, its symbols read, read on series by series.
 ///
 /// Series are known to be well formed only once read: whoever must take a request as a whole or not at all reads it to
@@ -211,8 +215,19 @@ pub(super) fn check_references(references: &[u32], symbols: usize, offset: usize
     }
 }
 
-/// A `Request` of these series, not compressed.
+/// A `Request` of these series, not compressed, without metadata.
 pub fn encode<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)]) -> Vec<u8> {
+    encode_with(series, &[])
+}
+
+/// The same of series that are gauges, which their metadata says.
+pub fn encode_gauges<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)]) -> Vec<u8> {
+    let mut metadata = Vec::new();
+    put_bytes(&mut metadata, METADATA, &[METRIC_TYPE as u8, GAUGE]);
+    encode_with(series, &metadata)
+}
+
+fn encode_with<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)], metadata: &[u8]) -> Vec<u8> {
     let mut symbols = MessageSymbols::new();
     let (mut encoded, mut body) = (Vec::new(), Vec::new());
     for (labels, samples) in series {
@@ -221,6 +236,7 @@ pub fn encode<L: Borrow<Labels>>(series: &[(L, Vec<Sample>)]) -> Vec<u8> {
         for sample in samples {
             put_sample(&mut body, sample, 0);
         }
+        body.extend_from_slice(metadata);
         put_bytes(&mut encoded, SERIES, &body);
     }
     let mut out = symbols.encoded;

@@ -149,6 +149,7 @@ fn of_v2(body: &[u8]) -> Vec<Sample> {
     assert_eq!(distinct.len(), request.symbols.len(), "each string stands once");
     let text = |number: &u32| request.symbols[*number as usize].clone();
     let series = request.timeseries.iter().flat_map(|series| {
+        assert_eq!(series.metadata, Some(v2::Metadata { r#type: 2, help_ref: 0, unit_ref: 0 }), "results are gauges");
         let labels = series.labels_refs.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
         let samples: Vec<(i64, f64)> = series.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect();
         checked(labels, &samples)
