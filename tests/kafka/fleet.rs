@@ -264,16 +264,17 @@ impl Span {
     }
 }
 
-/// What a process shows of its views: by expression, the spans that uncover them, as far as they are within bounds.
+/// What a process shows of its views: by expression, the spans that uncover them, as far as they are within bounds, of which both
+/// are grid points that count.
 pub async fn spans(running: &Running, from: i64, to: i64) -> BTreeMap<String, Vec<Span>> {
     let mut found = BTreeMap::new();
     for view in running.views().await {
         let spans = view["spans"].as_array().unwrap().iter().map(|span| Span {
             reason: span["reason"].as_str().unwrap().to_owned(),
             from: span["from_ms"].as_i64().unwrap().max(from),
-            to: span["to_ms"].as_i64().map(|end| end.min(to)),
+            to: span["to_ms"].as_i64().map(|end| end.min(to + 1)),
         });
-        let mut spans: Vec<Span> = spans.filter(|span| span.from < to && span.to.is_none_or(|end| end > from)).collect();
+        let mut spans: Vec<Span> = spans.filter(|span| span.from <= to && span.to.is_none_or(|end| end > from)).collect();
         spans.sort();
         found.insert(view["expr"].as_str().unwrap().to_owned(), spans);
     }
