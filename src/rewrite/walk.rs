@@ -67,7 +67,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What it calls is kept out of it, whatever the optimiser thinks: a chain of operators is as many of its frames.
+    /// What it calls is kept out of it, whatever the optimiser thinks: what is nested is as many of its frames.
     fn expr(&mut self, expr: &Expr) -> Expr {
         let kind = match &expr.kind {
             ExprKind::Number(_) | ExprKind::String(_) => expr.kind.clone(),
@@ -76,13 +76,7 @@ impl<'a> Walk<'a> {
             ExprKind::Subquery { expr, range_ms, step_ms, shift } => self.subquery(expr, *range_ms, *step_ms, *shift),
             ExprKind::Call { function, args } => self.call(function, args),
             ExprKind::Aggregate(aggregate) => return self.aggregate(expr, aggregate),
-            ExprKind::Binary(binary) => ExprKind::Binary(Box::new(Binary {
-                lhs: self.expr(&binary.lhs),
-                rhs: self.expr(&binary.rhs),
-                op: binary.op,
-                return_bool: binary.return_bool,
-                matching: binary.matching.clone(),
-            })),
+            ExprKind::Binary(_) => return self.chain(expr),
             ExprKind::Negate(inner) => ExprKind::Negate(Box::new(self.expr(inner))),
             ExprKind::Paren(inner) => ExprKind::Paren(Box::new(self.expr(inner))),
             // No view keeps what its modifier asks for.
@@ -92,6 +86,23 @@ impl<'a> Walk<'a> {
             }
         };
         Expr::new(kind, expr.source)
+    }
+
+    /// Operators, those of a chain one after another: it may be far longer than anything else is nested.
+    #[inline(never)]
+    fn chain(&mut self, expr: &Expr) -> Expr {
+        let (mut operators, mut first) = (Vec::new(), expr);
+        while let ExprKind::Binary(binary) = &first.kind {
+            operators.push((first.source, binary));
+            first = &binary.lhs;
+        }
+        let mut lhs = self.expr(first);
+        for (source, binary) in operators.into_iter().rev() {
+            let rhs = self.expr(&binary.rhs);
+            let (op, return_bool, matching) = (binary.op, binary.return_bool, binary.matching.clone());
+            lhs = Expr::new(ExprKind::Binary(Box::new(Binary { op, lhs, rhs, return_bool, matching })), source);
+        }
+        lhs
     }
 
     /// A recorded name, or a selector that is left.
