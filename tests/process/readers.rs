@@ -8,6 +8,19 @@ use super::receiver::Raw;
 /// About 350 KB.
 const LARGE: &str = "/api/v1/query_range?query=time()&start=0&end=10999&step=1";
 
+/// A client that asks for more than the system takes in between and reads no more than that it is answered. None when it is
+/// refused, as it is while whoever asked before still has its place.
+async fn reader(address: SocketAddr) -> Option<Raw> {
+    let raw = Raw::open(address).await;
+    raw.send(format!("GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(100).as_bytes()).await;
+    let begins = until("a reader to be answered", async || match raw.come() {
+        Some(come) if come.is_empty() => None,
+        come => Some(come),
+    })
+    .await;
+    begins.is_some_and(|come| come.starts_with(b"HTTP/1.1 200")).then_some(raw)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_read_no_answers_keep_nobody_out_for_long() {
     let home = Home::new(&[("count.json", COUNT_JOB)], "limits: { http_connections_max: 4 }");
@@ -17,16 +30,10 @@ async fn clients_that_read_no_answers_keep_nobody_out_for_long() {
     let address: SocketAddr = running.base().trim_start_matches("http://").parse().unwrap();
     let mut readers = Vec::new();
     for _ in 0..4 {
-        let raw = Raw::open(address).await;
-        // More than the system takes in between.
-        raw.send(format!("GET {LARGE} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(100).as_bytes()).await;
-        readers.push(raw);
+        readers.push(until("a reader to find a place", async || reader(address).await).await);
     }
-    let refused = until("queries to find no place", async || {
-        let answer = ask("/api/v1/query?query=1").await;
-        (answer.status == 503).then_some(answer)
-    })
-    .await;
+    let refused = ask("/api/v1/query?query=1").await;
+    assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.text.contains("limits.http_connections_max"), "{refused:?}");
     for path in ["/-/healthy", "/-/ready", "/metrics"] {
         assert_eq!(ask(path).await.status, 200, "{path}");

@@ -172,7 +172,7 @@ impl Raw {
     }
 
     /// What has come; None when the other side has closed.
-    fn come(&self) -> Option<Vec<u8>> {
+    pub fn come(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 4096];
         match self.0.try_read(&mut buffer) {
             Ok(0) => None,
