@@ -159,6 +159,7 @@ pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> Cli
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.codec", options.compression.name())
+        .set("compression.level", options.compression.level())
         .set("linger.ms", options.linger.as_millis().to_string())
         .set("batch.size", options.batch_bytes.to_string())
         .set("message.max.bytes", message_bytes_max.to_string())
