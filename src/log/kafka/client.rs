@@ -1,16 +1,17 @@
 //! What all clients of librdkafka are made with, and where what they say goes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::options::{KafkaOptions, Tls};
+use super::options::{KafkaOptions, Sasl, Tls};
 
 /// Of each kind of complaint one is said in this time: a broker that is away is complained of several times a second, by every
 /// client.
@@ -104,12 +105,34 @@ pub(super) fn base(options: &KafkaOptions) -> ClientConfig {
     config
 }
 
-/// A client that asks about topics. It connects to all brokers, not only to those that are asked: else one that is asked and does
-/// not take connections would be tried again at once, without a pause, for as long as the answer is waited for.
-pub(super) fn asking(options: &KafkaOptions) -> ClientConfig {
+/// Who asks about topics.
+pub(super) type Asking = AdminClient<Listener>;
+
+/// Clients that ask, by what they are made with: no more than this process talks to clusters of brokers.
+static ASKING: Mutex<Vec<(Connection, Weak<Asking>)>> = Mutex::new(Vec::new());
+
+/// Brokers, and how they are talked to. (The wrapper's own list of settings will not do: all passwords look the same in it.)
+type Connection = (Vec<String>, Option<Tls>, Option<Sasl>);
+
+/// A client that asks about topics, the same for all topics of the same brokers: it connects to each of them, not only to those
+/// that are asked. Else one that is asked and does not take connections would be tried again at once, without a pause, for as
+/// long as the answer is waited for.
+///
+/// # Errors
+/// When the options do not make a client.
+pub(super) fn asking(options: &KafkaOptions, listener: &Listener) -> Result<Arc<Asking>, KafkaError> {
+    let connection = (options.brokers.clone(), options.tls.clone(), options.sasl.clone());
+    let mut clients = ASKING.lock();
+    clients.retain(|(_, client)| client.strong_count() > 0);
+    let same = clients.iter().find(|(of, _)| *of == connection);
+    if let Some(client) = same.and_then(|(_, client)| client.upgrade()) {
+        return Ok(client);
+    }
     let mut config = base(options);
     config.set("enable.sparse.connections", "false");
-    config
+    let client = Arc::new(config.create_with_context(listener.clone())?);
+    clients.push((connection, Arc::downgrade(&client)));
+    Ok(client)
 }
 
 /// A client that reads, from places it is told.
@@ -176,6 +199,7 @@ pub(super) fn appending(options: &KafkaOptions, message_bytes_max: usize) -> Cli
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Mechanism;
     use super::*;
 
     #[test]
@@ -183,6 +207,23 @@ mod tests {
         let listener = Listener::default();
         assert!(listener.is_due("FAIL") && listener.is_due("GETPID"));
         assert!(!listener.clone().is_due("FAIL"), "clients share what was said");
+    }
+
+    #[test]
+    fn topics_of_the_same_brokers_are_asked_about_by_one_client() {
+        let options = |password: &str| {
+            let sasl = Sasl { mechanism: Mechanism::Plain, username: "u".to_owned(), password: password.to_owned() };
+            KafkaOptions { sasl: Some(sasl), ..KafkaOptions::new(vec!["127.0.0.1:1".to_owned()], "shared") }
+        };
+        let ask = |options: &KafkaOptions| asking(options, &Listener::default()).unwrap();
+        let (one, other) = (ask(&options("a")), ask(&KafkaOptions { topic: "another".to_owned(), ..options("a") }));
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(!Arc::ptr_eq(&one, &ask(&options("b"))), "who we are is another's");
+        let known = || ASKING.lock().iter().filter(|((brokers, ..), _)| brokers[0] == "127.0.0.1:1").count();
+        assert!(known() >= 1);
+        drop((one, other));
+        let again = ask(&options("b"));
+        assert_eq!((known(), Arc::strong_count(&again)), (1, 1), "who has nobody to ask for is gone");
     }
 
     #[test]

@@ -8,20 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
 
+use super::bell::Bell;
 use super::client::Listener;
 use super::source::is_out_of_reach;
 use super::survey::Survey;
 use super::table::{Held, PARTITION};
 use crate::model::{Offset, Timestamp};
 
-/// How long one poll waits; a closed table ends its thread after this.
-const POLL: Duration = Duration::from_millis(50);
+/// How often it is looked whether reading stands still, while more is wanted; and whether the topic is another one, while not.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_IDLY_EVERY: Duration = Duration::from_millis(500);
 
 /// How long reading may stand still short of a place that is wanted before it begins anew; and once it has, because the end is
 /// told only after the brokers have waited for more.
@@ -32,11 +34,11 @@ const STANDSTILL_AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Follower {
-    consumer: BaseConsumer<Listener>,
+    bell: Bell<BaseConsumer<Listener>>,
     survey: Survey,
     held: Arc<Held>,
-    /// Its other end is dropped when the table is closed.
-    closed: Receiver<()>,
+    /// More is wanted; the other end is dropped when the table is closed.
+    words: Receiver<()>,
     /// When something was last read, or nothing more was wanted.
     heard: Instant,
     /// Where the end lies at least that will be told next.
@@ -46,38 +48,57 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub fn new(consumer: BaseConsumer<Listener>, survey: Survey, held: Arc<Held>, closed: Receiver<()>) -> Follower {
-        Follower { consumer, survey, held, closed, heard: Instant::now(), behind: None, astray: true }
+    pub fn new(bell: Bell<BaseConsumer<Listener>>, survey: Survey, held: Arc<Held>, words: Receiver<()>) -> Follower {
+        Follower { bell, survey, held, words, heard: Instant::now(), behind: None, astray: true }
     }
 
     pub fn run(&mut self) {
         let mut tried: Option<Instant> = None;
-        while self.closed.try_recv() == Err(TryRecvError::Empty) {
+        loop {
             if self.astray && tried.is_none_or(|at| at.elapsed() >= AGAIN_EVERY) {
                 tried = Some(Instant::now());
                 if let Err(error) = self.begin() {
                     self.complain(&error);
                 }
             }
-            if self.survey.shared.replaced.get().is_some() {
-                // Another topic's records would be taken for this one's.
-                let _ = self.closed.recv_timeout(POLL);
-                continue;
-            }
-            let (next, wanted) = self.held.progress();
-            if wanted <= next {
-                self.heard = Instant::now();
-            } else if !self.astray && self.heard.elapsed() >= self.standstill() {
-                self.heard = Instant::now();
-                self.behind = Some(wanted);
-                if let Err(error) = self.assign(next) {
-                    self.complain(&error.to_string());
-                }
-            }
-            if let Err(error) = self.poll() {
+            let done = if self.is_replaced() { Ok(()) } else { self.go_on() };
+            if let Err(error) = done {
                 self.complain(&error.to_string());
             }
+            if !self.wait() {
+                return;
+            }
         }
+    }
+
+    /// Whether the topic is another one, whose records would be taken for this one's.
+    fn is_replaced(&self) -> bool {
+        self.survey.shared.replaced.get().is_some()
+    }
+
+    /// Waits until there may be something to do. False when the table is closed.
+    fn wait(&mut self) -> bool {
+        if self.is_replaced() {
+            return self.words.recv_timeout(LOOK_IDLY_EVERY) != Err(RecvTimeoutError::Disconnected);
+        }
+        let (next, wanted) = self.held.progress();
+        let idle = wanted <= next && !self.astray;
+        let open = self.bell.wait(&self.words, if idle { LOOK_IDLY_EVERY } else { LOOK_EVERY });
+        if idle {
+            self.heard = Instant::now();
+        }
+        open
+    }
+
+    /// Has reading begin anew where it stands still, and takes what has come.
+    fn go_on(&mut self) -> Result<(), KafkaError> {
+        let (next, wanted) = self.held.progress();
+        if wanted > next && !self.astray && self.heard.elapsed() >= self.standstill() {
+            self.heard = Instant::now();
+            self.behind = Some(wanted);
+            self.assign(next)?;
+        }
+        self.poll()
     }
 
     /// Says that the table is not read, now and then: while brokers are away it is so several times a second, for one reason or
@@ -114,11 +135,11 @@ impl Follower {
         let mut places = TopicPartitionList::new();
         let next = rdkafka::Offset::Offset(i64::try_from(next.0).unwrap_or(i64::MAX));
         places.add_partition_offset(&self.survey.shared.topic, i32::from(PARTITION.0), next)?;
-        self.consumer.assign(&places)
+        self.bell.polled().assign(&places)
     }
 
     fn poll(&mut self) -> Result<(), KafkaError> {
-        match self.consumer.poll(POLL) {
+        match self.bell.polled().poll(Duration::ZERO) {
             None => return Ok(()),
             Some(Ok(message)) => take(&self.survey, &self.held, &message),
             Some(Err(KafkaError::PartitionEOF(_))) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
@@ -18,6 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::bell::Bell;
 use super::client::{self, Listener};
 use super::error::KafkaOpenError;
 use super::native::{self, Patience};
@@ -34,8 +35,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(3);
 /// How long the group's offsets are asked for.
 const COMMITTED_WAIT: Duration = Duration::from_secs(10);
 
-/// How long one poll waits.
-const POLL: Duration = Duration::from_millis(50);
+/// How often it is tried to tell of a partition while as many events wait as may.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long leaving waits for the thread.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub struct Membership {
     events: Receiver<Assigned>,
     /// For questions; until the group is left.
     consumer: Mutex<Option<Arc<BaseConsumer<Handle>>>>,
-    /// What ends the thread when it is dropped, and what hears that it has; until the group is left.
+    /// What wakes the thread, and ends it when it is dropped, and what hears that it has; until the group is left.
     thread: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
 
@@ -62,8 +63,8 @@ struct Member {
     standing: Mutex<Standing>,
     /// Whether it wants no partitions for a while.
     aside: AtomicBool,
-    /// Its other end is dropped when the group is left.
-    leaving: Receiver<()>,
+    /// Something has changed for the thread; the other end is dropped when the group is left.
+    words: Receiver<()>,
 }
 
 #[derive(Default)]
@@ -88,14 +89,14 @@ impl Membership {
         session_timeout: Duration,
     ) -> Result<Membership, KafkaOpenError> {
         let unable = |error: String| KafkaOpenError::Options { error };
-        let ((send, events), (close, leaving)) = (bounded(EVENTS_MAX), bounded(1));
+        let ((send, events), (words, heard)) = (bounded(EVENTS_MAX), bounded(1));
         let member = Arc::new(Member {
             topic: topic.to_owned(),
             listener: Listener::default(),
             events: send,
             standing: Mutex::default(),
             aside: AtomicBool::new(false),
-            leaving,
+            words: heard,
         });
         let consumer: BaseConsumer<Handle> = client::member(connection, group, session_timeout)
             // Nothing is to be fetched; what is on the way before a partition is paused is small.
@@ -105,16 +106,16 @@ impl Membership {
             .map_err(|error| unable(error.to_string()))?;
         consumer.subscribe(&[topic]).map_err(|error| unable(error.to_string()))?;
         let consumer = Arc::new(consumer);
-        let (polled, polling) = (Arc::clone(&consumer), Arc::clone(&member));
-        let (end, ended) = bounded(1);
+        let bell = Bell::of_consumer(Arc::clone(&consumer)).map_err(unable)?;
+        let (polling, (end, ended)) = (Arc::clone(&member), bounded(1));
         let run = move || {
-            polling.run(&polled);
+            polling.run(&bell);
             // The last one: leaves the group.
-            drop((polled, end));
+            drop((bell, end));
         };
         let thread = std::thread::Builder::new().name("prefold-kafka-group".to_owned()).spawn(run);
         thread.map_err(|error| unable(format!("cannot start a thread: {error}")))?;
-        let (consumer, thread) = (Mutex::new(Some(consumer)), Mutex::new(Some((close, ended))));
+        let (consumer, thread) = (Mutex::new(Some(consumer)), Mutex::new(Some((words, ended))));
         Ok(Membership { member, events, consumer, thread })
     }
 
@@ -160,16 +161,19 @@ impl Membership {
         self.member.standing.lock().owned.clone()
     }
 
-    /// Leaves the group, so that others get its partitions, or joins it again; within a poll or two.
+    /// Leaves the group, so that others get its partitions, or joins it again; soon.
     pub fn stand_aside(&self, aside: bool) {
-        self.member.aside.store(aside, Ordering::Relaxed);
+        if self.member.aside.swap(aside, Ordering::Relaxed) != aside {
+            let thread = self.thread.lock();
+            let _ = thread.as_ref().map(|(words, _)| words.try_send(()));
+        }
     }
 
     /// Commits what was handed over and leaves the group at once, so that others take over without waiting for the session to
     /// end. Waits for the brokers for a few seconds at most. Leaving twice is harmless.
     pub fn leave(&self) {
-        let Some((close, ended)) = self.thread.lock().take() else { return };
-        drop((self.consumer.lock().take(), close));
+        let Some((words, ended)) = self.thread.lock().take() else { return };
+        drop((self.consumer.lock().take(), words));
         let _ = ended.recv_timeout(LEAVE_PATIENCE);
     }
 }
@@ -181,21 +185,27 @@ impl Drop for Membership {
 }
 
 impl Member {
-    fn run(&self, consumer: &BaseConsumer<Handle>) {
+    fn run(&self, bell: &Bell<BaseConsumer<Handle>>) {
+        let consumer = bell.polled();
         let (mut committed, mut is_aside) = (Instant::now(), false);
-        while self.leaving.try_recv() == Err(TryRecvError::Empty) {
-            if let Some(Err(error)) = consumer.poll(POLL) {
+        while bell.wait(&self.words, COMMIT_EVERY.saturating_sub(committed.elapsed())) {
+            if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
                 tracing::debug!(%error, "the consumer group");
             }
             let aside = self.aside.load(Ordering::Relaxed);
             if aside != is_aside {
-                if aside {
+                let told = if aside {
                     consumer.unsubscribe();
-                } else if let Err(error) = consumer.subscribe(&[&self.topic]) {
-                    tracing::warn!(%error, topic = %self.topic, "cannot join the consumer group again, trying again");
-                    continue;
+                    Ok(())
+                } else {
+                    consumer.subscribe(&[&self.topic])
+                };
+                match told {
+                    Ok(()) => is_aside = aside,
+                    Err(error) => {
+                        tracing::warn!(%error, topic = %self.topic, "cannot join the consumer group again, trying again")
+                    }
                 }
-                is_aside = aside;
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
@@ -254,7 +264,7 @@ impl Member {
     /// Tells what became of a partition, unless nobody is going to listen.
     fn tell(&self, event: Assigned) {
         while let Err(TrySendError::Full(_)) = self.events.try_send(event) {
-            if self.leaving.recv_timeout(POLL) != Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            if self.words.recv_timeout(FULL_PAUSE) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }

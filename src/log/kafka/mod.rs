@@ -12,6 +12,7 @@
 //! asks the brokers, on the keeper's thread or on a reader's. Then partitions; stream with watch and writer; table with follow;
 //! membership.
 
+mod bell;
 mod blocking;
 mod client;
 mod error;

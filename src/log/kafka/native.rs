@@ -1,7 +1,7 @@
 //! What librdkafka knows and its Rust wrapper does not offer: a topic's id, offsets with their log times, commits that are
 //! waited for no longer than we like, and metadata that may be anything.
 //!
-//! The only unsafe code of the crate. Each call makes a request and waits for its event; what it was made with and the event
+//! With `bell.rs` the only unsafe code of the crate. Each call makes a request and waits for its event; what it was made with and the event
 //! are owned by guards that free them, and everything is copied out before they do. Pointers come from librdkafka, which
 //! keeps what it returns alive as long as the event, and are read only after a check for null.
 #![allow(unsafe_code)]
@@ -62,14 +62,21 @@ pub(super) struct Patience<'a> {
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Something of librdkafka that is freed with this.
-struct Owned<T> {
+pub(super) struct Owned<T> {
     ptr: *mut T,
     free: unsafe extern "C" fn(*mut T),
 }
 
 impl<T> Owned<T> {
-    fn new(ptr: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, String> {
+    /// # Errors
+    /// When there is nothing to own.
+    pub fn new(ptr: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, String> {
         if ptr.is_null() { Err("librdkafka gave nothing".to_owned()) } else { Ok(Owned { ptr, free }) }
+    }
+
+    /// Alive as long as this.
+    pub fn ptr(&self) -> *mut T {
+        self.ptr
     }
 }
 

@@ -59,7 +59,7 @@ pub enum Compression {
 }
 
 /// Encryption. Files are PEM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Who may have signed the brokers' certificates; the system's authorities when `None`.
     pub ca_file: Option<PathBuf>,
@@ -69,7 +69,7 @@ pub struct Tls {
 }
 
 /// Name and password. Not `Debug`: the password is shown nowhere.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sasl {
     pub mechanism: Mechanism,
     pub username: String,

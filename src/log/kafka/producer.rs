@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -20,6 +20,7 @@ use rdkafka::message::{BorrowedMessage, Message, Timestamp as Stamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
+use super::bell::Bell;
 use super::client::appending;
 use super::error::explained;
 use super::options::KafkaOptions;
@@ -30,9 +31,8 @@ use crate::model::{Offset, PartitionId, Timestamp};
 /// What a record takes in the queue beside its payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-/// How often the producer's thread looks whether it is to end; what comes from librdkafka wakes it at once. A little more than
-/// whole milliseconds, as in `writer.rs`.
-const LOOK_EVERY: Duration = Duration::from_micros(100_100);
+/// How long the producer's thread sleeps at most; whatever it waits for wakes it at once.
+const SLEEP: Duration = Duration::from_secs(10);
 
 /// How long brokers that acknowledge nothing are waited for when the log is closed.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -93,8 +93,8 @@ impl Appender {
             .create_with_context(self.deliveries())
             .map_err(|error| error.to_string())?;
         let (producer, (close, closed)) = (Arc::new(producer), bounded(1));
-        let polled = Arc::clone(&producer);
-        let serve = move || serve(&polled, &closed);
+        let bell = Bell::of_producer(Arc::clone(&producer))?;
+        let serve = move || serve(&bell, &closed);
         let thread = std::thread::Builder::new().name("prefold-kafka-append".to_owned()).spawn(serve);
         let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Arc::new(Served { producer, serving: Some((close, thread)) }))
@@ -232,9 +232,9 @@ impl Drop for Served {
 }
 
 /// Serves a producer until it is dropped.
-fn serve(producer: &BaseProducer<Deliveries>, closed: &Receiver<()>) {
-    while closed.try_recv() == Err(TryRecvError::Empty) {
-        producer.poll(LOOK_EVERY);
+fn serve(bell: &Bell<BaseProducer<Deliveries>>, closed: &Receiver<()>) {
+    while bell.wait(closed, SLEEP) {
+        bell.polled().poll(Duration::ZERO);
     }
 }
 

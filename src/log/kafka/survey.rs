@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::AdminClient;
-
-use super::client::Listener;
+use super::client::{Asking, Listener};
 use super::error::KafkaOpenError;
 use super::native::{self, Described, Found, Patience, Wanted};
 use super::options::KafkaOptions;
@@ -32,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(super) struct Survey {
     pub shared: Arc<Shared>,
-    client: Arc<AdminClient<Listener>>,
+    client: Arc<Asking>,
     /// Whether answers are not waited for any more once the topic is closed.
     ends_when_closed: bool,
 }
@@ -62,7 +60,7 @@ pub(super) fn of(options: &KafkaOptions, topic: Topic, listener: Listener) -> Re
     let Topic { admin, incarnation, partitions, message_bytes_max } = topic;
     let (topic, by) = (options.topic.clone(), options.partition_by.clone());
     let shared = Arc::new(Shared::new(topic, partitions, by, incarnation, listener));
-    let survey = Survey { shared, client: Arc::new(admin), ends_when_closed: false };
+    let survey = Survey { shared, client: admin, ends_when_closed: false };
     let known = survey.patiently(|survey| survey.beginnings().and_then(|_| survey.ends()));
     let unknown = |error| KafkaOpenError::Topic { action: "look into", topic: options.topic.clone(), error };
     known.map_err(unknown)?;

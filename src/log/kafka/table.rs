@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
+use super::bell::Bell;
 use super::client::reading;
 use super::error::KafkaOpenError;
 use super::follow::Follower;
@@ -53,7 +54,7 @@ pub struct KafkaTable {
     /// Made for the first put, and replaced when it has failed: puts have no order among keys. Held while a record is handed
     /// over.
     writer: Mutex<Option<Writer>>,
-    /// What ends the thread when it is dropped, and what hears that it has; until the table is closed.
+    /// What wakes the thread, and ends it when it is dropped, and what hears that it has; until the table is closed.
     thread: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
 
@@ -105,15 +106,16 @@ impl KafkaTable {
             .map_err(|error| unable(error.to_string()))?;
         let (moved, changes) = (Condvar::new(), watch::Sender::new(0));
         let held = Arc::new(Held { state: Mutex::default(), moved, changes });
-        let ((close, closed), (end, ended)) = (bounded(1), bounded(1));
-        let mut follower = Follower::new(consumer, watch.survey.until_closed(), Arc::clone(&held), closed);
+        let ((words, heard), (end, ended)) = (bounded(1), bounded(1));
+        let bell = Bell::of_consumer(Arc::new(consumer)).map_err(unable)?;
+        let mut follower = Follower::new(bell, watch.survey.until_closed(), Arc::clone(&held), heard);
         let run = move || {
             follower.run();
             drop::<(Follower, Sender<()>)>((follower, end));
         };
         let thread = std::thread::Builder::new().name("prefold-kafka-table".to_owned()).spawn(run);
         thread.map_err(|error| unable(format!("cannot start a thread: {error}")))?;
-        let thread = Mutex::new(Some((close, ended)));
+        let thread = Mutex::new(Some((words, ended)));
         let table = KafkaTable { watch, message_bytes_max, held, writer: Mutex::new(None), thread };
         let unread = |error| KafkaOpenError::Topic { action: "read", topic: table.watch.options.topic.clone(), error };
         table.catch_up().map_err(unread)?;
@@ -156,6 +158,7 @@ impl KafkaTable {
             self.watch.survey.patiently(|survey| survey.next_of(PARTITION)).or_else(|error| self.whole().and(Err(error)))?;
         let mut state = self.held.state.lock();
         state.wanted = state.wanted.max(next);
+        let _ = self.thread.lock().as_ref().map(|(words, _)| words.try_send(()));
         loop {
             if state.next >= next {
                 return state.broken.clone().map_or(Ok(()), Err);

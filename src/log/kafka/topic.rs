@@ -3,13 +3,14 @@
 //! Everything that the log promises and Kafka leaves to a topic's configuration is looked at when the log is opened. What is
 //! wrong is said with the command that mends it: Prefold changes no topic that it did not make.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::blocking::block_on;
-use super::client::{Listener, asking};
+use super::client::{Asking, Listener, asking};
 use super::error::KafkaOpenError;
 use super::native::{self, Described, Patience};
 use super::options::KafkaOptions;
@@ -44,7 +45,7 @@ pub(super) enum Keeping {
 /// What is known of a topic when it is opened.
 pub(super) struct Topic {
     /// What it was asked with, and can be asked with further.
-    pub admin: AdminClient<Listener>,
+    pub admin: Arc<Asking>,
     pub incarnation: u128,
     pub partitions: u16,
     /// The largest batch that the brokers take.
@@ -89,9 +90,7 @@ pub(super) fn replaced(topic: &str, id: u128, partitions: usize, by: &PartitionB
 
 /// Finds the topic, or makes it, and checks it.
 pub(super) fn open(options: &KafkaOptions, keeping: Keeping, listener: &Listener) -> Result<Topic, KafkaOpenError> {
-    let admin: AdminClient<Listener> = asking(options)
-        .create_with_context(listener.clone())
-        .map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
+    let admin = asking(options, listener).map_err(|error| KafkaOpenError::Options { error: error.to_string() })?;
     let topic = options.topic.as_str();
     let described = match reach(&admin, options)? {
         Some(described) => described,
@@ -124,7 +123,7 @@ fn failed(action: &'static str, topic: &str, error: String) -> KafkaOpenError {
 }
 
 /// Asks for the topic until a broker answers.
-fn reach(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Option<Described>, KafkaOpenError> {
+fn reach(admin: &Asking, options: &KafkaOptions) -> Result<Option<Described>, KafkaOpenError> {
     let (began, mut said) = (Instant::now(), false);
     loop {
         match native::describe(admin.inner(), &options.topic, PATIENCE) {
@@ -143,7 +142,7 @@ fn reach(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Option
 }
 
 /// A topic just made, by us or another, is known everywhere a moment later.
-fn appears(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Described, KafkaOpenError> {
+fn appears(admin: &Asking, options: &KafkaOptions) -> Result<Described, KafkaOpenError> {
     let began = Instant::now();
     loop {
         match native::describe(admin.inner(), &options.topic, PATIENCE) {
@@ -155,7 +154,7 @@ fn appears(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<Desc
     }
 }
 
-fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keeping) -> Result<(), KafkaOpenError> {
+fn create(admin: &Asking, options: &KafkaOptions, keeping: Keeping) -> Result<(), KafkaOpenError> {
     let topic = options.topic.as_str();
     let replication = match options.replication {
         Some(replication) => i32::from(replication),
@@ -194,7 +193,7 @@ fn create(admin: &AdminClient<Listener>, options: &KafkaOptions, keeping: Keepin
 }
 
 /// A topic's configuration. A broker that has not heard of the topic yet tells of an empty one.
-fn known_configuration(admin: &AdminClient<Listener>, options: &KafkaOptions) -> Result<ConfigResource, KafkaOpenError> {
+fn known_configuration(admin: &Asking, options: &KafkaOptions) -> Result<ConfigResource, KafkaOpenError> {
     let (began, topic) = (Instant::now(), options.topic.as_str());
     loop {
         match configuration(admin, ResourceSpecifier::Topic(topic)) {
@@ -207,7 +206,7 @@ fn known_configuration(admin: &AdminClient<Listener>, options: &KafkaOptions) ->
 }
 
 /// What the brokers give a topic that does not say.
-fn default_replication(admin: &AdminClient<Listener>) -> Result<i32, String> {
+fn default_replication(admin: &Asking) -> Result<i32, String> {
     let metadata = admin.inner().fetch_metadata(None, REQUEST).map_err(|error| error.to_string())?;
     let broker = metadata.brokers().first().map_or(metadata.orig_broker_id(), |broker| broker.id());
     let config = configuration(admin, ResourceSpecifier::Broker(broker))?;
@@ -218,13 +217,13 @@ fn request() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(REQUEST * 4)).operation_timeout(Some(REQUEST * 4))
 }
 
-fn configuration(admin: &AdminClient<Listener>, of: ResourceSpecifier<'_>) -> Result<ConfigResource, String> {
+fn configuration(admin: &Asking, of: ResourceSpecifier<'_>) -> Result<ConfigResource, String> {
     let described = block_on(admin.describe_configs([&of], &request())).map_err(|error| error.to_string())?;
     let first = described.into_iter().next().ok_or("nothing was described")?;
     first.map_err(|code| code.to_string())
 }
 
-fn replicas(admin: &AdminClient<Listener>, topic: &str) -> Result<usize, KafkaOpenError> {
+fn replicas(admin: &Asking, topic: &str) -> Result<usize, KafkaOpenError> {
     let metadata = admin.inner().fetch_metadata(Some(topic), REQUEST * 2);
     let metadata = metadata.map_err(|error| failed("describe", topic, error.to_string()))?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -18,6 +18,7 @@ use rdkafka::message::{Message, Timestamp as Stamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use tokio::sync::oneshot;
 
+use super::bell::Bell;
 use super::client::appending;
 use super::error::{KafkaOpenError, explained};
 use super::options::KafkaOptions;
@@ -30,9 +31,8 @@ use crate::model::{Offset, PartitionId, Timestamp};
 /// What a record takes in the queue beside its key and payload.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-/// How often the writer's thread looks whether something has failed. A little more than whole milliseconds: librdkafka waits
-/// for whole ones, and its wrapper asks it without a pause over what is left of one, which was a twentieth of a core.
-const LOOK_EVERY: Duration = Duration::from_micros(50_100);
+/// How often the writer's thread looks whether the topic is another one; what comes from librdkafka and failures wake it at once.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a writer that is dropped waits for its thread, and the thread for the answers of what was thrown away.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,8 +44,8 @@ pub(super) struct Writer {
     producer: Option<Arc<BaseProducer<Standing>>>,
     record_bytes_max: usize,
     queue_bytes_max: usize,
-    /// What ends the thread when it is dropped.
-    close: Option<Sender<()>>,
+    /// Tells the thread that something has failed; ends it when it is dropped.
+    words: Option<Sender<()>>,
     /// Hears that the thread has ended.
     ended: Receiver<()>,
 }
@@ -80,11 +80,11 @@ impl Writer {
         let unable = |error: String| KafkaOpenError::Options { error };
         let producer: BaseProducer<Standing> =
             config.create_with_context(standing).map_err(|error| unable(error.to_string()))?;
-        let (producer, (close, closed), (end, ended)) = (Arc::new(producer), bounded(1), bounded(1));
-        let polled = Arc::clone(&producer);
+        let (producer, (words, heard), (end, ended)) = (Arc::new(producer), bounded(1), bounded(1));
+        let bell = Bell::of_producer(Arc::clone(&producer)).map_err(unable)?;
         let run = move || {
-            serve(&polled, &closed);
-            drop((polled, end));
+            serve(&bell, &heard);
+            drop((bell, end));
         };
         let thread = std::thread::Builder::new().name("prefold-kafka-writer".to_owned()).spawn(run);
         thread.map_err(|error| unable(format!("cannot start a thread: {error}")))?;
@@ -92,7 +92,7 @@ impl Writer {
             producer: Some(producer),
             record_bytes_max: topic::record_bytes_max(message_bytes_max),
             queue_bytes_max: options.queue_bytes_max,
-            close: Some(close),
+            words: Some(words),
             ended,
         })
     }
@@ -107,6 +107,7 @@ impl Writer {
         if let Some(error) = failed.clone().or_else(|| self.refusal(partition, bytes)) {
             failed.get_or_insert_with(|| error.clone());
             drop(answer.send(Err(error)));
+            self.wake();
             return written;
         }
         let bytes = bytes + RECORD_OVERHEAD_BYTES;
@@ -118,6 +119,7 @@ impl Writer {
             let error = AppendError::Kafka { error: error.to_string() };
             failed.get_or_insert_with(|| error.clone());
             standing.answer(*record.delivery_opaque, Err(error));
+            self.wake();
         }
         written
     }
@@ -153,6 +155,11 @@ impl Writer {
         self.standing()?.failed.lock().clone()
     }
 
+    /// Has the thread look what has failed.
+    fn wake(&self) {
+        let _ = self.words.as_ref().map(|words| words.try_send(()));
+    }
+
     fn standing(&self) -> Option<&Standing> {
         Some(self.producer.as_ref()?.context())
     }
@@ -163,18 +170,19 @@ impl Drop for Writer {
         if let Some(standing) = self.standing() {
             standing.fail(AppendError::Closed);
         }
-        drop((self.producer.take(), self.close.take()));
+        drop((self.producer.take(), self.words.take()));
         // Brokers that do not answer must not keep us: the thread ends by itself.
         let _ = self.ended.recv_timeout(CLOSE_PATIENCE);
     }
 }
 
 /// Serves the producer until the writer is dropped, and throws away what waits as soon as something has failed.
-fn serve(producer: &BaseProducer<Standing>, closed: &Receiver<()>) {
+fn serve(bell: &Bell<BaseProducer<Standing>>, words: &Receiver<()>) {
+    let producer = bell.polled();
     let standing = producer.context();
     let mut purged = false;
-    while closed.try_recv() == Err(TryRecvError::Empty) {
-        producer.poll(LOOK_EVERY);
+    while bell.wait(words, LOOK_EVERY) {
+        producer.poll(Duration::ZERO);
         standing.look();
         if !purged && standing.failed.lock().is_some() {
             purged = true;

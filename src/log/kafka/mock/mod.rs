@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::admin::AdminClient;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -80,7 +79,7 @@ impl Brokers {
     /// What is known of the topic. Its configuration is not looked at: the mock has none.
     fn survey(&self, options: &KafkaOptions) -> (Survey, usize) {
         let listener = Listener::default();
-        let admin: AdminClient<Listener> = asking(options).create_with_context(listener.clone()).unwrap();
+        let admin = asking(options, &listener).unwrap();
         let found = native::describe(admin.inner(), TOPIC, Patience { wait: PATIENCE, ended: None }).unwrap().unwrap();
         let incarnation = incarnation(found.id, found.partitions, &options.partition_by);
         let topic = Topic { admin, incarnation, partitions: found.partitions as u16, message_bytes_max: 1_000_000 };
