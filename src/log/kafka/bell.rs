@@ -71,12 +71,17 @@ impl<P> Bell<P> {
         &self.polled
     }
 
+    /// Whether there is something to be polled for.
+    fn is_due(&self) -> bool {
+        // SAFETY: the queue is alive.
+        unsafe { sys::rd_kafka_queue_length(self.queue.ptr()) > 0 }
+    }
+
     /// Waits until there is something to be polled for, somebody has sent a word, or for so long. False when nobody is left who
     /// could send one.
     pub fn wait(&self, words: &Receiver<()>, patience: Duration) -> bool {
         // The bell rings when the queue was empty, not for each of what comes.
-        // SAFETY: the queue is alive.
-        if unsafe { sys::rd_kafka_queue_length(self.queue.ptr()) } > 0 {
+        if self.is_due() {
             return words.try_recv() != Err(TryRecvError::Disconnected);
         }
         select! {
@@ -99,4 +104,33 @@ unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: what `Bell::over` handed over, which is alive until the queue has forgotten it.
     let ring = unsafe { &*opaque.cast::<Sender<()>>() };
     let _ = ring.try_send(());
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+    use super::*;
+
+    #[test]
+    fn it_rings_for_what_comes_wakes_for_words_and_ends_with_who_sends_them() {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        // Nobody listens there: the client says so.
+        let producer: BaseProducer = config.set("bootstrap.servers", "127.0.0.1:1").create().unwrap();
+        let bell = Bell::of_producer(Arc::new(producer)).unwrap();
+        let (send, words) = bounded(1);
+        let never = Duration::from_secs(u64::from(u32::MAX));
+        assert!(bell.wait(&words, never));
+        // Until it was polled for, that is still so.
+        assert!(bell.wait(&words, never));
+        while bell.is_due() {
+            bell.polled().poll(Duration::ZERO);
+        }
+        send.send(()).unwrap();
+        assert!(bell.wait(&words, never));
+        assert!(bell.wait(&words, Duration::ZERO), "a wait that ends is no end");
+        drop(send);
+        assert!(!bell.wait(&words, never));
+    }
 }

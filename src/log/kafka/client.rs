@@ -213,13 +213,13 @@ mod tests {
     fn topics_of_the_same_brokers_are_asked_about_by_one_client() {
         let options = |password: &str| {
             let sasl = Sasl { mechanism: Mechanism::Plain, username: "u".to_owned(), password: password.to_owned() };
-            KafkaOptions { sasl: Some(sasl), ..KafkaOptions::new(vec!["127.0.0.1:1".to_owned()], "shared") }
+            KafkaOptions { sasl: Some(sasl), ..KafkaOptions::new(vec!["127.0.0.1:2".to_owned()], "shared") }
         };
         let ask = |options: &KafkaOptions| asking(options, &Listener::default()).unwrap();
         let (one, other) = (ask(&options("a")), ask(&KafkaOptions { topic: "another".to_owned(), ..options("a") }));
         assert!(Arc::ptr_eq(&one, &other));
         assert!(!Arc::ptr_eq(&one, &ask(&options("b"))), "who we are is another's");
-        let known = || ASKING.lock().iter().filter(|((brokers, ..), _)| brokers[0] == "127.0.0.1:1").count();
+        let known = || ASKING.lock().iter().filter(|((brokers, ..), _)| brokers[0] == "127.0.0.1:2").count();
         assert!(known() >= 1);
         drop((one, other));
         let again = ask(&options("b"));
