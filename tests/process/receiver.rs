@@ -291,7 +291,7 @@ async fn lines_and_headers_have_bounds() {
 /// More connections than are let in wait; idle ones make room, and every write is taken in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_beyond_the_limit_keep_nobody_out() {
-    let home = Home::new(&[("count.json", COUNT_JOB)], "limits: { http_connections_max: 16, header_read_timeout: 3s }");
+    let home = Home::new(&[("count.json", COUNT_JOB)], "limits: { http_connections_max: 16, header_read_timeout: 1s }");
     let mut running = home.start().await;
     let address: SocketAddr = running.base().trim_start_matches("http://").parse().unwrap();
     let mut idle = Vec::new();

@@ -220,7 +220,6 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &other));
         assert!(!Arc::ptr_eq(&one, &ask(&options("b"))), "who we are is another's");
         let known = || ASKING.lock().iter().filter(|((brokers, ..), _)| brokers[0] == "127.0.0.1:2").count();
-        assert!(known() >= 1);
         drop((one, other));
         let again = ask(&options("b"));
         assert_eq!((known(), Arc::strong_count(&again)), (1, 1), "who has nobody to ask for is gone");
